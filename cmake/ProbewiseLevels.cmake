@@ -1,0 +1,28 @@
+# probewise_level_sources(TARGET FILE...): compile each FILE once per SIMD level and add it to TARGET.
+# A level file puts all it defines in namespace probewise::PROBEWISE_LEVEL and calls no std:: template:
+# an out-of-line copy compiled for AVX-512 could be the one the linker keeps for the whole program.
+function(_probewise_level target name)
+  cmake_parse_arguments(arg "" "" "FLAGS;FILES" ${ARGN})
+  get_property(count GLOBAL PROPERTY probewise_level_count)
+  if(NOT count)
+    set(count 0)
+  endif()
+  math(EXPR count "${count} + 1")
+  set_property(GLOBAL PROPERTY probewise_level_count ${count})
+  set(library probewise_level_${name}_${count})
+  add_library(${library} OBJECT ${arg_FILES})
+  target_include_directories(${library} PRIVATE ${PROJECT_SOURCE_DIR}/cpp/include ${PROJECT_SOURCE_DIR}/cpp/src)
+  target_compile_definitions(${library} PRIVATE PROBEWISE_LEVEL=${name})
+  target_compile_options(${library} PRIVATE ${arg_FLAGS})
+  target_link_libraries(${library} PRIVATE probewise_options)
+  target_sources(${target} PRIVATE $<TARGET_OBJECTS:${library}>)
+endfunction()
+
+function(probewise_level_sources target)
+  list(TRANSFORM ARGN PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/" OUTPUT_VARIABLE files)
+  _probewise_level(${target} base FILES ${files})
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    _probewise_level(${target} avx2 FLAGS -march=x86-64-v3 FILES ${files})
+    _probewise_level(${target} avx512 FLAGS -march=x86-64-v4 -mprefer-vector-width=512 FILES ${files})
+  endif()
+endfunction()

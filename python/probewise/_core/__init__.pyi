@@ -1,0 +1,14 @@
+from . import acquisition as acquisition
+from . import descriptors as descriptors
+from . import image as image
+from . import instrument as instrument
+from . import scan as scan
+from . import surrogate as surrogate
+
+__version__: str
+
+class Error(RuntimeError): ...
+class NotPositiveDefinite(Error): ...
+
+def simd_level() -> str: ...
+def philox(key: int, stream: int, index: int) -> tuple[int, int, int, int]: ...
