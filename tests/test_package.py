@@ -12,10 +12,7 @@ def test_import_loads_numpy_and_the_core_only():
     heavy = "scipy sklearn skimage h5py pydantic typer rich matplotlib sqlite3"
     code = f"import sys, probewise; print([m for m in {heavy.split()} if m in sys.modules])"
     assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
 
 

@@ -65,7 +65,7 @@ _HOME = {
 }
 _MODULES = ("acquisition", "scan")
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:

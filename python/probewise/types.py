@@ -25,9 +25,6 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 ELEMENTARY_CHARGE_C = 1.602176634e-19
 
 
-# ---- geometry ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Lattice:
     """Candidates on a rectangular lattice: point (r, c) lies at (r * dy, c * dx), flat index r * cols + c.
@@ -99,9 +96,7 @@ class Context:
         if not all(math.isfinite(side) and side > 0 for side in self.fov_nm):
             raise ValueError(f"fov_nm is {self.fov_nm}, expected two positive finite lengths (y, x)")
         if not all(math.isfinite(value) for value in (*self.shift_nm, self.rotation_rad)):
-            raise ValueError(
-                f"shift_nm is {self.shift_nm}, rotation_rad {self.rotation_rad}, expected finite numbers"
-            )
+            raise ValueError(f"shift_nm is {self.shift_nm}, rotation_rad {self.rotation_rad}, expected finite numbers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,9 +182,6 @@ class RasterROI:
 
 
 Scan: TypeAlias = ScanPath | RasterROI
-
-
-# ---- instrument --------------------------------------------------------------------------------------------------
 
 
 class Capability(enum.Flag):
@@ -326,14 +318,11 @@ class Checkpointed(Protocol):
     def restore(self, state: dict[str, int]) -> None: ...
 
 
-# ---- truth of a simulated specimen ---------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class TruthObject:
     """One thing worth finding.
 
-    samples_nm  (m, 2) float64 points (y, x) in the survey field, spread evenly over the object (one for a point defect)
+    samples_nm  (m, 2) float64 points (y, x) in the survey field, evenly over the object (one for a point defect)
     measure     of one sample, in `unit` (area, length or count it stands for)
     """
 
@@ -378,9 +367,7 @@ class Truth:
         """(objects,) bool: do the sub-scans at `centres_nm` together hold at least `share` of each object?"""
         return np.array(
             [
-                _inside(thing.samples_nm, centres_nm, side_nm).any(axis=0).mean() >= share
-                if len(centres_nm)
-                else False
+                _inside(thing.samples_nm, centres_nm, side_nm).any(axis=0).mean() >= share if len(centres_nm) else False
                 for thing in self.objects
             ],
             dtype=bool,
@@ -391,9 +378,6 @@ def _inside(samples_nm: FloatArray, centres_nm: FloatArray, side_nm: float) -> B
     """(c, m) bool: sample j lies in the square around centre i."""
     offset = np.abs(centres_nm[:, None, :] - samples_nm[None, :, :])
     return np.asarray((offset <= side_nm / 2).all(axis=2))
-
-
-# ---- what a site gave, and the surrogate's small protocol ----------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
