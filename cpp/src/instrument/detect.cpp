@@ -13,16 +13,23 @@ namespace {
 
 constexpr double kInversionBelow = 12.0;
 
+struct Reciprocals {
+  double of[128];
+  constexpr Reciprocals() : of{} {
+    for (int k = 1; k < 128; ++k) of[k] = 1.0 / k;
+  }
+};
+constexpr Reciprocals kReciprocal;  // a division per term would be most of the inversion's time
+
 /// Poisson variate by summing probabilities until they pass `uniform` (exact to double precision).
 double poisson_by_inversion(double mean, double uniform) {
   double probability = std::exp(-mean), total = probability;
-  double count = 0;
-  while (uniform > total && count < 200) {
-    count += 1;
-    probability *= mean / count;
+  int count = 0;
+  while (uniform > total && count < 127) {
+    probability *= mean * kReciprocal.of[++count];
     total += probability;
   }
-  return count;
+  return static_cast<double>(count);
 }
 
 /// Poisson variate for large means: transformed rejection with squeeze (Hormann 1993, algorithm PTRS).
@@ -76,7 +83,8 @@ class Flicker {
 void detect(const Samples& samples, double electrons_per_ns, const Distortions& distortions, const Detector& detector,
             const FrameKey& key, std::span<float> values) {
   Flicker flicker(distortions, key);
-  const double excess = std::sqrt(detector.excess_variance);
+  const double read_variance = detector.read_noise * detector.read_noise / (detector.gain * detector.gain);
+  const bool spread = detector.excess_variance > 0 || read_variance > 0;
   double trapped = 0;  // light that the scintillator still holds
   double decay = 0;
   std::int64_t decay_for = -1, last_end = 0;
@@ -93,8 +101,9 @@ void detect(const Samples& samples, double electrons_per_ns, const Distortions& 
       electrons = electrons < kInversionBelow
                       ? poisson_by_inversion(electrons, uniform_open(block.word[0], block.word[1]))
                       : poisson_by_rejection(electrons, block, key, k);
-      if (excess > 0) {
-        electrons += excess * std::sqrt(electrons) * static_cast<double>(normal_quantile(uniform_open(block.word[2])));
+      if (spread) {  // pulse heights and read noise: one normal of the summed variance
+        electrons += std::sqrt(detector.excess_variance * electrons + read_variance) *
+                     static_cast<double>(normal_quantile(uniform_open(block.word[2])));
       }
     }
     if (detector.afterglow_share > 0) {
@@ -109,9 +118,6 @@ void detect(const Samples& samples, double electrons_per_ns, const Distortions& 
       electrons = (1 - detector.afterglow_share) * electrons + released;
     }
     double count = detector.gain * electrons + detector.offset;
-    if (detector.noise && detector.read_noise > 0) {
-      count += detector.read_noise * static_cast<double>(normal_quantile(uniform_open(block.word[3])));
-    }
     if (detector.quantise) count = std::max(0.0, std::nearbyint(count));
     values[k] = static_cast<float>(std::min(count, detector.saturation));
   }

@@ -43,7 +43,7 @@ def nio_lsmo(model: Model) -> None:
     rock_salt = columns((0, 0, mixed, 1, 0.02, 0.002, 0))
     for pillar in pillars:
         blob = model.add_blob(pillar)
-        origin = model.random.uniform(0, NIO_NM, 2) + (pillar.y, pillar.x)
+        origin = model.random.uniform(0, NIO_NM, 2) + np.array([pillar.y, pillar.x])
         model.core.add_lattice(tuple(origin), (half, 0), (0, half), rock_salt, region="inside_blob", blob=blob)
         model.paint(pillar, 1)
         model.add_object("pillar", pillar.samples(), 0.25)
@@ -59,7 +59,7 @@ def nio_lsmo(model: Model) -> None:
 
 
 def strained(model: Model, *, strain: float = 0.01) -> None:
-    """LSMO with coherent-looking islands whose period is larger by `strain` in both directions."""
+    """LSMO with nearly coherent islands whose period is larger by `strain` in both directions."""
     if not 0 < abs(strain) <= 0.1:
         raise ValueError(f"strain is {strain}, expected a relative change of at most 0.1 that is not 0")
     count = max(1, round(22 * model.area_share))
