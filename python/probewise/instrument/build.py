@@ -32,14 +32,14 @@ class Blob:
         """(n,) bool for points (n, 2)."""
         dy, dx = yx[:, 0] - self.y, yx[:, 1] - self.x
         edge = self.radius * (1 + self.ripple * np.cos(self.fold * np.arctan2(dy, dx) + self.phase))
-        return np.asarray(np.hypot(dy, dx) < edge)
+        return np.asarray(np.hypot(dy, dx) < edge, dtype=bool)
 
     def samples(self, step_nm: float = 0.5) -> FloatArray:
         """Points of a square grid inside, (n, 2) (y, x)."""
         half = self.radius * (1 + abs(self.ripple))
         offset = np.arange(-half + step_nm / 2, half, step_nm)
         grid = np.stack(np.meshgrid(offset, offset, indexing="ij"), axis=-1).reshape(-1, 2) + np.array([self.y, self.x])
-        return grid[self.inside(grid)]
+        return np.asarray(grid[self.inside(grid)])
 
 
 @dataclass(eq=False)
