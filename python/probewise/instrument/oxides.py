@@ -34,7 +34,7 @@ def _lsmo_columns(model: Model) -> FloatArray:
 def nio_lsmo(model: Model) -> None:
     """NiO pillars of 5 to 20 nm in an LSMO film, both along [001]."""
     count = max(1, round(model.random.integers(20, 26) * model.area_share))
-    radii = 2.5 * 4 ** model.random.beta(1.0, 1.6, count)
+    radii = 2.5 * 4 ** model.random.beta(1.1, 1.45, count)
     pillars = scatter_discs(model, radii, 2.0, ripple=0.06)
     matrix = _lsmo_columns(model)
     # Ni and O alternate along every column of rock salt seen along [001].

@@ -305,13 +305,15 @@ class SimulatedInstrument:
             self._make_safe()
             raise ScanError(f"frame {armed.sequence} is not being scanned: start it first, or it was aborted")
         scan = armed.scan
-        expected = (1, *scan.shape) if isinstance(scan, RasterROI) else (1, len(scan.yx))
-        if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous:
+        shape = (1, *scan.shape) if isinstance(scan, RasterROI) else (1, len(scan.yx))
+        flat = (1, math.prod(shape))
+        if out.shape not in (shape, flat) or out.dtype != np.float32 or not out.flags.c_contiguous:
             self._make_safe()
-            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {expected}")
+            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {shape}")
+        counts = out.reshape(shape)
         if self.realtime:
             self._wait(running[1] + armed.duration_ns * 1e-9, timeout_s)
-        self._render(armed, out[0])
+        self._render(armed, counts[0])
         with self._lock:
             if self._running is None:
                 raise ScanError(f"frame {armed.sequence} was aborted")
@@ -320,14 +322,14 @@ class SimulatedInstrument:
             started_ns = self._clock_ns
             self._clock_ns += armed.duration_ns
         return Frame(
-            counts=out,
+            counts=counts,
             channels=armed.channels,
             context=armed.context,
             scan=scan,
             sequence=armed.sequence,
             started_ns=started_ns,
             duration_ns=armed.duration_ns,
-            valid=out[0].size,
+            valid=out.size,
         )
 
     def _wait(self, end: float, timeout_s: float) -> None:
