@@ -169,7 +169,7 @@ def test_electrons_are_poisson_with_excess_variance(dwell_ns, excess):
     detector = dataclasses.replace(IDEAL, noise=True, excess_variance=excess)
     counts, mean = counts_of(detector, dwell_ns)
     n = counts.size
-    assert 0.05 < mean
+    assert mean > 0.05
     variance = mean * (1 + excess)
     # five standard errors of the mean and of the variance (fourth moment of a Poisson: mean + 3 mean^2)
     assert abs(counts.mean() - mean) < 5 * math.sqrt(variance / n)
@@ -184,11 +184,11 @@ def test_poisson_probabilities_on_both_sides_of_the_method_change():
     for dwell_ns in (600, 4000):
         counts, mean = counts_of(dataclasses.replace(IDEAL, noise=True), dwell_ns)
         inner = np.arange(*poisson.ppf([0.001, 0.999], mean).astype(int))
-        observed = np.array([(counts == k).sum() for k in inner] + [~np.isin(counts, inner)]).astype(object)
-        observed[-1] = int((~np.isin(counts, inner)).sum())
+        observed = [int((counts == k).sum()) for k in inner]
+        observed.append(counts.size - sum(observed))
         expected = poisson.pmf(inner, mean) * counts.size
         expected = np.append(expected, counts.size - expected.sum())
-        assert chisquare(observed.astype(float), expected).pvalue > 1e-4
+        assert chisquare(observed, expected).pvalue > 1e-4
 
 
 def test_gain_offset_read_noise_and_quantisation():
@@ -203,16 +203,12 @@ def test_gain_offset_read_noise_and_quantisation():
 
 
 def test_saturation_and_floor():
-    counts, mean = counts_of(dataclasses.replace(IDEAL, gain=10.0, saturation=mean_saturation()), 4000, frames=1)
-    assert (counts == mean_saturation()).all()
-    assert 10 * mean > mean_saturation()
+    counts, mean = counts_of(dataclasses.replace(IDEAL, gain=10.0, saturation=5.0), 4000, frames=1)
+    assert (counts == 5.0).all()
+    assert 10 * mean > 5.0
     dark = dataclasses.replace(Detector(), offset=0.0, read_noise=5.0)
     counts, _ = counts_of(dark, 100, current_pA=1e-3, frames=1)
     assert counts.min() == 0
-
-
-def mean_saturation():
-    return 5.0
 
 
 def test_afterglow_delays_but_keeps_the_light():
@@ -293,7 +289,7 @@ def test_scale_and_shear():
     )
     y, x = np.meshgrid(((np.arange(21) + 0.5) / 21 - 0.5) * 10, ((np.arange(31) + 0.5) / 31 - 0.5) * 20, indexing="ij")
     assert np.allclose(moved[..., 0], 0.02 * y, atol=2e-5)
-    assert np.allclose(moved[..., 1], -0.03 * x + math.tan(math.radians(1.0)) * 1.02 * y, atol=2e-5)
+    assert np.allclose(moved[..., 1], -0.03 * x + math.tan(math.radians(1.0)) * y, atol=2e-5)
 
 
 def test_drift_follows_the_clock():
