@@ -21,7 +21,7 @@ import numpy as np
 
 from probewise.types import Float32Array, FloatArray
 
-REACH_NM = 0.5  # the Airy tail beyond it is cut: about 4 % of the signal at best focus
+REACH_NM = 0.45  # the Airy tail beyond it is cut: about 5 % of the signal at best focus
 TABLE_STEPS = 2048
 FOCUS_STEP_NM = 0.5
 FOCUS_MAX_NM = 12.0
@@ -182,8 +182,8 @@ def profile_tables(
     species  for each, pairs (atomic number, atoms in the column)
     Entry i lies at squared distance i / TABLE_STEPS * REACH_NM^2; the last two are 0. What defocus pushes out of the
     disc is spread evenly over it, so that the mean over a specimen does not depend on defocus. The tail that is cut
-    at best focus is left out: multislice of graphene has a mean 7 % below the whole incoherent sum, its neighbours
-    interfering (tests/instrument/test_multislice.py), and 3 % below the sum of cut profiles.
+    at best focus stays out: neighbours interfere, and multislice of graphene has a mean 7 % below the whole
+    incoherent sum but 2 % below that of the cut profiles (tests/instrument/test_multislice.py).
     """
     wavelength = wavelength_A(probe.voltage_kV)
     nodes, weights = np.polynomial.legendre.leggauss(64)
