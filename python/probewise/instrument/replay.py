@@ -85,7 +85,8 @@ def open_replay(path: str | os.PathLike[str], window_px: int, step_px: int) -> R
     raises  ConfigurationError naming the file or setting, what came and what was expected
     source  Creange et al., Mach. Learn.: Sci. Technol. 3 (2022) 015024, notebooks
     """
-    for name, value in (("sites.window_px", window_px), ("sites.step_px", step_px)):
+    settings: tuple[tuple[str, object], ...] = (("sites.window_px", window_px), ("sites.step_px", step_px))
+    for name, value in settings:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigurationError(f"{name} is {value!r}, expected a positive whole number of pixels")
     file = Path(path)
