@@ -63,7 +63,9 @@ class GaussianProcess:
         numbers = (_number("variance", variance), _number("noise", noise), _number("mean", mean))
         shape = _number("alpha", alpha)
         if isinstance(candidates, Lattice):
-            self._engine = Engine.lattice(*candidates.shape, *candidates.spacing, kernel, scales, *numbers, shape, single)
+            self._engine = Engine.lattice(
+                *candidates.shape, *candidates.spacing, kernel, scales, *numbers, shape, single
+            )
         else:
             self._engine = Engine.points(candidates, kernel, scales, *numbers, shape, single)
         self._candidates = candidates
