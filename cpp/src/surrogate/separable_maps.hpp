@@ -19,7 +19,8 @@ class SeparableMaps final : public Maps {
         kernel_(kernel),
         rows_(candidates.rows()),
         cols_(candidates.cols()),
-        stride_(padded_columns(cols_)),
+        width_(padded_columns(cols_)),
+        stride_(width_ + 64 / sizeof(T)),
         state_(candidates.size()),
         line_of_row_(rows_, -1),
         spread_(rows_ * rows_),
@@ -146,19 +147,20 @@ class SeparableMaps final : public Maps {
     gather(told, weight, lines_);
     const std::size_t depth = row_of_line_.size();
     if constexpr (LoopsOf<T>::wide) {
-      LoopsOf<T>::multiply(rows_, stride_, depth, spread_.data(), rows_, lines_.data(), stride_, explained_.data(),
+      LoopsOf<T>::multiply(rows_, width_, depth, spread_.data(), rows_, lines_.data(), stride_, explained_.data(),
                            stride_);
     } else {
       std::transform(lines_.begin(), lines_.begin() + static_cast<std::ptrdiff_t>(depth * stride_),
                      narrow_lines_.begin(), [](double value) { return static_cast<T>(value); });
-      LoopsOf<T>::multiply(rows_, stride_, depth, spread_.data(), rows_, narrow_lines_.data(), stride_,
+      LoopsOf<T>::multiply(rows_, width_, depth, spread_.data(), rows_, narrow_lines_.data(), stride_,
                            explained_.data(), stride_);
     }
   }
 
   Candidates candidates_;
   Kernel kernel_;
-  std::size_t rows_, cols_, stride_;
+  // One cache line more than the width: at a power of two all lines of a column would share a few cache sets.
+  std::size_t rows_, cols_, width_, stride_;
   MapState<T> state_;
   std::array<std::vector<double>, 2> exact_;  // kernel along an axis at offsets -(length - 1) .. length - 1
   std::array<std::vector<T>, 2> table_;

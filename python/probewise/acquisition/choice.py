@@ -47,7 +47,7 @@ def choose(
     raises       ValueError when nothing is free; ValueError, TypeError naming the argument
     """
     size = len(posterior.mean)
-    if isinstance(q, bool) or not isinstance(q, (int, np.integer)):
+    if not isinstance(q, (int, np.integer)):
         raise TypeError(f"q is {q!r}, expected an integer")
     if q < 1:
         raise ValueError(f"q is {q}, expected at least 1")
@@ -188,7 +188,7 @@ def _mask(visited: BoolArray | IntArray | None, size: int) -> BoolArray | None:
 def _cost(cost: FloatArray | None, size: int) -> FloatArray | None:
     if cost is None:
         return None
-    if not isinstance(cost, np.ndarray) or cost.dtype != np.float64:
+    if not _is_float64(cost):
         raise TypeError(f"cost is {_what(cost)}, expected a float64 array of shape ({size},)")
     if cost.shape != (size,):
         raise ValueError(f"cost is {_what(cost)}, expected shape ({size},), one entry for each candidate")
@@ -207,6 +207,10 @@ def _key(key: tuple[int, int]) -> tuple[int, int]:
     if not (0 <= seed < _WORD and 0 <= step < _MEMBER_STREAM):
         raise ValueError(f"key is {key}, expected (seed, step), seed under 2^64 and step under 2^40, neither negative")
     return seed, step
+
+
+def _is_float64(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.float64
 
 
 def _what(value: object) -> str:
