@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class FitRecord:
     noise: float
     offset: float
     scale: float
-    log_marginal_likelihood: float
+    log_marginal_likelihood: float | None
     at_bound: tuple[str, ...]
     evaluations: int
     stable: bool
@@ -46,7 +47,6 @@ class Told:
     candidates: IntArray
     values: FloatArray
     unbiased: bool
-    since_fit: bool = field(default=True, repr=False)
 
 
 class Belief:
@@ -109,7 +109,7 @@ class Belief:
             noise=float(result.noise),
             offset=self.offset,
             scale=self.scale,
-            log_marginal_likelihood=float(result.log_marginal_likelihood),
+            log_marginal_likelihood=_finite(result.log_marginal_likelihood),
             at_bound=tuple(result.at_bound),
             evaluations=int(result.evaluations),
             stable=bool(result.stable),
@@ -119,7 +119,8 @@ class Belief:
     def apply(self, record: FitRecord) -> None:
         """The state that `fit` left behind, from its record."""
         self._restate(record.offset, record.scale)
-        self.gp.set_hyperparameters(record.lengthscale, record.variance, record.noise)
+        if record.evaluations > 0:  # otherwise nothing moved then
+            self.gp.set_hyperparameters(record.lengthscale, record.variance, record.noise)
         self.last_fit = record
 
     @property
@@ -134,3 +135,7 @@ class Belief:
 
     def standardised(self, value: float) -> float:
         return (value - self.offset) / self.scale
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -106,7 +106,10 @@ def windows(c: Configuration, side_px: int, window_px: int) -> Iterator[str]:
     if side_px < 2:
         yield f"sites.pixel_nm is {c.pixel_nm}, expected at least two pixels over sites.side_nm = {c.sites.side_nm:g}"
     if window_px > side_px:
-        yield f"descriptor.window_px is {window_px}, expected at most the {side_px} px of a frame (sites.side_nm / pixel_nm)"
+        yield (
+            f"descriptor.window_px is {window_px}, expected at most the {side_px} px of a frame "
+            f"(sites.side_nm / sites.pixel_nm)"
+        )
     if window_px % 2:
         yield f"descriptor.window_px is {window_px}, expected an even number (its spectrum is cropped about the centre)"
 

@@ -32,6 +32,7 @@ Shape: TypeAlias = tuple[Count, Count]
 Point: TypeAlias = tuple[Finite, Finite]
 Points: TypeAlias = Annotated[tuple[Point, ...], Field(min_length=1)]
 Indices: TypeAlias = tuple[Annotated[int, Field(ge=0)], ...]
+Mask: TypeAlias = Literal["vacuum", "holes", "thick", "contamination"]
 Option: TypeAlias = bool | int | float | str | list[bool | int | float | str]
 
 
@@ -44,9 +45,9 @@ class InstrumentTable(Table):
 
     uri: Annotated[str, Field(min_length=1)] = "simulated:nio-lsmo"
     fov_nm: Positive | tuple[Positive, Positive] | None = None
-    beam_current_pA: Positive | None = None  # noqa: N815  the unit's own spelling
+    beam_current_pA: Positive | None = None
     current_source: Annotated[str, Field(pattern=r"^(nominal|measured \d{4}-\d{2}-\d{2})$")] = "nominal"
-    voltage_kV: Positive = 60.0  # noqa: N815
+    voltage_kV: Positive = 60.0
     detector_mrad: tuple[NonNegative, Positive] = (54.0, 200.0)
     probe_nm: NonNegative = 0.0
     idle: Literal["blank", "park", "scan"] = "blank"
@@ -64,9 +65,7 @@ class SurveyTable(Table):
 
     shape: Shape | Literal["none"] = (1024, 1024)
     dwell_ns: Count = 1000
-    mask: list[Literal["vacuum", "holes", "thick", "contamination"]] = Field(
-        default_factory=lambda: ["vacuum", "holes", "contamination"]
-    )
+    mask: tuple[Mask, ...] = ("vacuum", "holes", "contamination")
 
 
 class SitesTable(Table):
@@ -79,7 +78,7 @@ class SitesTable(Table):
     window_px: Count | None = None
     step_px: Count | None = None
     border: Annotated[int, Field(ge=0)] = 1
-    exclude: Indices = Field(default_factory=tuple)
+    exclude: Indices = ()
     overlap: bool = False
     revisit: Literal["never"] = "never"
     retries: Annotated[int, Field(ge=0)] = 1
@@ -88,7 +87,7 @@ class SitesTable(Table):
 class ScanTable(Table):
     path: Literal["raster", "serpentine", "spiral", "fermat", "hilbert", "lissajous", "jittered"] = "raster"
     dwell_ns: Count = 4000
-    channels: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["HAADF"])
+    channels: Annotated[tuple[str, ...], Field(min_length=1)] = ("HAADF",)
     discard_lines: Annotated[int, Field(ge=0)] = 2
 
 
@@ -145,7 +144,7 @@ class BudgetTable(Table):
 
     steps: Annotated[int, Field(ge=0)] | None = None
     seconds: Positive | None = None
-    max_e_per_A2: Positive | None = None  # noqa: N815
+    max_e_per_A2: Positive | None = None
     electrons: Positive | None = None
 
     default_steps: ClassVar[int] = 60
@@ -192,7 +191,7 @@ class Configuration(Table):
         return fov if isinstance(fov, tuple) else (fov, fov)
 
     @property
-    def current_pA(self) -> float | None:  # noqa: N802  the unit's own spelling
+    def current_pA(self) -> float | None:
         """The beam current dose is booked with; 60 pA nominal on a simulated microscope only."""
         if self.run.replay:
             return None
@@ -239,7 +238,6 @@ class Configuration(Table):
 
         table = self.model_copy(update={"run": self.run.model_copy(update={"out": None})})
         return hashlib.sha256(table.to_toml().encode()).hexdigest()
-
 
 
 def load(

@@ -12,7 +12,7 @@ from probewise.errors import ConfigurationError
 from probewise.experiment.config import Configuration
 from probewise.types import Description, FloatArray, Frame
 
-Scalarize: TypeAlias = Callable[[Frame], Any]
+Scalarize: TypeAlias = Callable[[Any], Any]
 
 
 class Describer(Protocol):
@@ -21,7 +21,7 @@ class Describer(Protocol):
     @property
     def fitted(self) -> bool: ...
 
-    def describe(self, frame: Frame) -> Description: ...
+    def describe(self, frame: Any) -> Description: ...
 
     def fit(self, descriptions: Sequence[Description], *, seed: int) -> Any: ...
 
@@ -46,7 +46,8 @@ class Scalarized:
     def __init__(self, scalarize: Scalarize) -> None:
         self._scalarize = scalarize
 
-    def describe(self, frame: Frame | float) -> Description:
+    def describe(self, frame: Any) -> Description:
+        """`frame` is what was measured: a Frame, or a told value of a replay."""
         given = np.atleast_1d(np.asarray(self._scalarize(frame), dtype=np.float64))
         if given.ndim != 1 or given.size not in (1, 2) or not np.isfinite(given).all():
             raise ValueError(f"scalarize returned {given!r}, expected a finite value or (value, variance)")

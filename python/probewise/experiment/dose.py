@@ -23,14 +23,14 @@ class ScanDose:
 
     duration_ns: int
     electrons: float | None
-    fluence_e_per_A2: float | None  # noqa: N815  the unit's own spelling
+    fluence_e_per_A2: float | None
 
 
-def electrons(duration_ns: float, current_pA: float) -> float:  # noqa: N803
+def electrons(duration_ns: float, current_pA: float) -> float:
     return current_pA * 1e-12 * duration_ns * 1e-9 / ELEMENTARY_CHARGE_C
 
 
-def scan_dose(scan: Scan, context: Context, current_pA: float | None, probe_nm: float) -> ScanDose:  # noqa: N803
+def scan_dose(scan: Scan, context: Context, current_pA: float | None, probe_nm: float) -> ScanDose:
     """Electrons of a scan and the fluence of its most exposed pixel."""
     if current_pA is None:
         return ScanDose(scan.duration_ns, None, None)

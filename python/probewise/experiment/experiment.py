@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Any
 
 from probewise.errors import ConfigurationError, Error
-from probewise.experiment.config import Configuration, build
+from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Scalarize
 from probewise.experiment.events import Events
 from probewise.experiment.finish import finished_summary, write_summary
 from probewise.experiment.folder import make_folder
+from probewise.experiment.hooks import Hooks, with_hooks
 from probewise.experiment.loop import Loop
-from probewise.experiment.opening import Hooks, Opened, begin, create_journal, journalled_configuration, reopen
+from probewise.experiment.opening import Opened, begin, create_journal, journalled_configuration, reopen
 from probewise.experiment.states import Step
 from probewise.experiment.summary import Summary
 from probewise.types import Instrument
@@ -25,10 +26,10 @@ from probewise.types import Instrument
 class Experiment:
     """One run on one instrument, journalled in one folder.
 
-    instrument     an opened `Instrument`; None opens the one that the configuration names
-    configuration  checked tables; None builds them from `tables`, whose names and keys are those of the TOML file
-    scalarize      frame -> value or (value, variance), instead of a workflow
-    component      callable or template that picks the component, instead of `component.by`
+    instrument     an opened `Instrument`, a URI, or None for the one that the configuration names
+    configuration  checked tables; None builds them from `tables`, whose names and keys are those of the TOML file.
+                   `measure.scalarize` may be a callable (frame -> value or (value, variance)), `component.by` a
+                   callable or a template array
     ask            called by the workflow when `component.by` is "ask"; returns the component's index
 
     Nothing is touched before the first step. `run`, the end of an iteration, any error and `close` leave the beam
@@ -37,18 +38,22 @@ class Experiment:
 
     def __init__(
         self,
-        instrument: Instrument | None = None,
+        instrument: Instrument | str | None = None,
+        /,
         configuration: Configuration | None = None,
         *,
-        scalarize: Scalarize | None = None,
-        component: Any = None,
         ask: Callable[..., int] | None = None,
         **tables: Any,
     ) -> None:
         if configuration is not None and tables:
             raise ConfigurationError(f"configuration and {', '.join(tables)} are both given, expected one of them")
-        self.configuration = build(_named_after(instrument, tables)) if configuration is None else configuration
-        self._hooks = Hooks(instrument, scalarize, component, ask)
+        if configuration is not None and isinstance(instrument, str):
+            raise ConfigurationError("configuration and a URI are both given, expected instrument.uri to name it")
+        if configuration is None:
+            configuration, self._hooks = with_hooks(instrument, tables, ask)
+        else:
+            self._hooks = Hooks(None if isinstance(instrument, str) else instrument, ask=ask)
+        self.configuration = configuration
         self._events = Events()
         self._directory: Path | None = None
         self._resumed = False
@@ -73,7 +78,8 @@ class Experiment:
         raises  ConfigurationError where `directory` holds no journal, StorageError where it is damaged
         """
         path = Path(directory)
-        experiment = cls(instrument, journalled_configuration(path), scalarize=scalarize, component=component, ask=ask)
+        experiment = cls(instrument, journalled_configuration(path))
+        experiment._hooks = Hooks(instrument, scalarize, component, ask)
         experiment._directory = path
         experiment._resumed = True
         experiment._summary = finished_summary(path)
@@ -184,15 +190,3 @@ class Experiment:
         self._events.emit("stop", self._summary)
         self.close()
 
-
-def _named_after(instrument: Instrument | None, tables: dict[str, Any]) -> dict[str, Any]:
-    """An instrument that was opened already names itself, and says what it knows of its beam."""
-    if instrument is None:
-        return tables
-    table = dict(tables.get("instrument", {}))
-    table.setdefault("uri", str(getattr(instrument, "source", f"object:{type(instrument).__name__}")))
-    for name in ("fov_nm", "beam_current_pA", "voltage_kV", "realtime"):
-        known = getattr(instrument, name, None)
-        if known is not None:
-            table.setdefault(name, known)
-    return {**tables, "instrument": table}

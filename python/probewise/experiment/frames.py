@@ -59,7 +59,7 @@ def scan_header(scan: Scan) -> tuple[dict[str, Any], int]:
         header = {"kind": "path", "shape": list(scan.shape)}
     key = zlib.crc32(json.dumps(header).encode())
     for array in scan_arrays(scan).values():
-        key = key << 32 | zlib.crc32(np.ascontiguousarray(array))
+        key = key << 32 | zlib.crc32(array.tobytes())
     return header, key
 
 

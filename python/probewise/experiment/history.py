@@ -28,7 +28,7 @@ class StepRecord:
     value: float | None
     duration_ns: int
     electrons: float
-    fluence_e_per_A2: float  # noqa: N815  the unit's own spelling
+    fluence_e_per_A2: float
     elapsed_ns: int
     idle_ns: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)

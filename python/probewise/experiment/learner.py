@@ -14,8 +14,11 @@ import numpy as np
 
 from probewise.experiment.belief import Belief, FitRecord
 from probewise.experiment.config import Configuration
-from probewise.experiment.describer import Describer
+from probewise.experiment.describer import Describer, Scalarized
 from probewise.types import Description, FloatArray, IntArray
+
+
+FEWEST_TO_FIT = 4  # below it a fit only repeats its priors
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,7 @@ class Seen:
 
 
 class Learner:
-    def __init__(
-        self, describer: Describer, belief: Belief, configuration: Configuration, start_sites: int
-    ) -> None:
+    def __init__(self, describer: Describer, belief: Belief, configuration: Configuration, start_sites: int) -> None:
         self.describer = describer
         self.belief = belief
         self.seen: list[Seen] = []
@@ -62,9 +63,7 @@ class Learner:
             return None
         return np.array([self.describer.value(seen.description) for seen in self.seen])
 
-    def learn(
-        self, site: int, description: Description, *, unbiased: bool, again: Lesson | None = None
-    ) -> Lesson:
+    def learn(self, site: int, description: Description, *, unbiased: bool, again: Lesson | None = None) -> Lesson:
         """Take one frame in; with `again` (a journalled lesson) what was fitted then is put back, not fitted anew."""
         notices: list[str] = []
         self.seen.append(Seen(site, description, unbiased))
@@ -96,6 +95,8 @@ class Learner:
         return values, self.belief.candidates.nearest(seen.site, seen.description.centre_yx)
 
     def _basis_due(self) -> bool:
+        if isinstance(self.describer, Scalarized):
+            return False
         if not self.describer.fitted:
             return len(self.seen) >= self.start_sites
         if self._since_basis >= self._configuration.descriptor.refit_every:
@@ -103,7 +104,7 @@ class Learner:
         return self.describer.needs_refit([seen.residual for seen in self.seen])
 
     def _basis(self, notices: list[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        if not self._basis_due() or self.describer.state() == {} and self.describer.fitted:
+        if not self._basis_due():
             return None
         report = self.describer.fit([seen.description for seen in self.seen], seed=self._configuration.run.seed)
         notices.extend(report.notices)
@@ -132,9 +133,9 @@ class Learner:
         self.belief.standardise()
 
     def _fit(self, new_basis: bool, notices: list[str]) -> FitRecord | None:
-        first = self.belief.last_fit is None and len(self.belief.told) >= min(self.start_sites, 4)
+        first = self.belief.last_fit is None and len(self.belief.told) >= max(self.start_sites, FEWEST_TO_FIT)
         due = new_basis or first or self._since_fit >= self._configuration.surrogate.fit_every
-        if not due or len(self.belief.told) < 2:
+        if not due or len(self.belief.told) < FEWEST_TO_FIT:
             return None
         self._since_fit = 0
         record = self.belief.fit()

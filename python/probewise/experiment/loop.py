@@ -209,5 +209,3 @@ class Loop:
         if self.opened.history.bad_running >= MAX_BAD_RUNNING:
             raise InstrumentError(f"{MAX_BAD_RUNNING} bad frames running, the last: {'; '.join(notices) or 'rejected'}")
         return step
-
-

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,18 @@ import numpy as np
 from probewise.errors import ConfigurationError, StorageError
 from probewise.experiment.belief import Belief
 from probewise.experiment.config import Configuration, build
-from probewise.experiment.describer import Scalarize, chosen_component, make_describer, told_value
+from probewise.experiment.describer import chosen_component, make_describer, told_value
 from probewise.experiment.durable import replace_text
-from probewise.experiment.history import History
+from probewise.experiment.history import History, StepRecord
+from probewise.experiment.hooks import Hooks
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
 from probewise.experiment.policy import Chooser, is_space_filling
 from probewise.experiment.recorder import Recorder, SurveyRecord
-from probewise.experiment.sites import Candidates, Sites, always_excluded, averages, is_lattice
+from probewise.experiment.sites import Candidates, Sites, always_excluded, averages, is_lattice, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
 from probewise.experiment.states import Plan, SiteState
-from probewise.types import Armed, BoolArray, Frame, Instrument, SiteLattice
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What only Python can give: an opened instrument and callables."""
-
-    instrument: Instrument | None = None
-    scalarize: Scalarize | None = None
-    component: Any = None
-    ask: Callable[..., int] | None = None
+from probewise.types import Armed, BoolArray, Frame, SiteLattice
 
 
 @dataclass
@@ -53,6 +44,14 @@ class Opened:
     noticed: list[str] = field(default_factory=list)
     aborted: bool = False
     last_quality: Any = None
+
+    def requalify(self) -> None:
+        """Judge the last frame of a resumed run again: the next one is compared with it."""
+        for step in reversed(self.history.steps):
+            number = self.recorder.frame_number(step.step)
+            if number is not None:
+                self.judge(self.recorder.journal.frame(number), step.site)
+                return
 
     def judge(self, measurement: Measurement, site: int) -> dict[str, Any]:
         """The frame gate's verdict; a told value needs none."""
@@ -160,7 +159,9 @@ def _reopen(configuration: Configuration, hooks: Hooks, journal: Journal) -> Ope
             frame = None if record.frame is None else journal.frame(record.frame)
             opened = _assemble(configuration, hooks, recorder, source, record, frame, [])
             opened.noticed = recorder.notices()
-            _replay_steps(opened)
+            opened.history.steps.extend(recorder.steps())
+            replay(recorder, opened.history.steps, opened.learner)
+            opened.requalify()
             tail = recorder.tail()
             opened.queue = tail[0] if tail else []
             source.restore(tail[1] if tail else record.checkpoint)
@@ -175,26 +176,19 @@ def _reopen(configuration: Configuration, hooks: Hooks, journal: Journal) -> Ope
         raise
 
 
-def _replay_steps(opened: Opened) -> None:
-    for record in opened.recorder.steps():
-        opened.history.steps.append(record)
-        if record.state is SiteState.MEASURED:
-            description = opened.recorder.description(record.step)
-            if description is None:
-                raise StorageError(
-                    f"journal {opened.recorder.journal.path} is damaged: step {record.step} has no description"
-                )
-            opened.learner.learn(
-                record.site,
-                description,
-                unbiased=is_space_filling(record.plan),
-                again=opened.recorder.lesson(record.step, record.value),
-            )
+def replay(recorder: Recorder, steps: Sequence[StepRecord], learner: Learner) -> None:
+    """Tell a learner what a run has learnt, bit for bit."""
+    for step in steps:
+        if step.state is not SiteState.MEASURED:
+            continue
+        description = recorder.description(step.step)
+        if description is None:
+            raise StorageError(f"journal {recorder.journal.path} is damaged: step {step.step} has no description")
+        again = recorder.lesson(step.step, step.value)
+        learner.learn(step.site, description, unbiased=is_space_filling(step.plan), again=again)
 
 
-def assemble_learner(
-    configuration: Configuration, sites: Sites, describer: Any, start_sites: int
-) -> Learner:
+def assemble_learner(configuration: Configuration, sites: Sites, describer: Any, start_sites: int) -> Learner:
     candidates = Candidates.over(sites, configuration.surrogate.refine)
     return Learner(describer, Belief(candidates, configuration.surrogate), configuration, start_sites)
 
@@ -225,16 +219,10 @@ def _assemble(
 
 
 def _source_table(source: LiveSource | ReplaySource) -> dict[str, Any]:
-    sites = source.sites
-    listed = not isinstance(sites, SiteLattice)
     return {
-        "fov_nm": sites.fov_nm,
-        "side_nm": sites.side_nm,
+        **sites_table(source.sites),
         "frame_shape": source.shape,
         "full_raster_ns": source.full_raster_ns,
-        "lattice": None if listed else sites.shape,
-        "centres_nm": sites.centres_nm if listed else None,
-        "grid": sites.grid if listed else None,
     }
 
 
@@ -247,7 +235,8 @@ def _survey(
     if dose.duration_ns:
         recorder.reserve(-1, -1, dose)
     frame = source.survey()
-    masks, means, notices = None, None, []
+    masks, means = None, None
+    notices: list[str] = []
     if frame is not None:
         image = np.ascontiguousarray(frame.image())
         masks, notices = _masks(configuration, source.sites, frame, image)
@@ -283,7 +272,10 @@ def _masks(configuration: Configuration, sites: Sites, frame: Frame, image: Any)
 
 
 def _masked(masks: dict[str, Any], configuration: Configuration) -> BoolArray:
-    return np.any([masks[name] for name in configuration.survey.mask], axis=0) if configuration.survey.mask else False  # type: ignore[return-value]
+    chosen = np.zeros_like(masks["vacuum"])
+    for name in configuration.survey.mask:
+        chosen |= masks[name]
+    return chosen
 
 
 def _lost_notice(opened: Opened, recorder: Recorder) -> str:

@@ -50,7 +50,13 @@ class Chooser:
     """Keeps the orders of a run and picks from them or from the belief."""
 
     def __init__(
-        self, configuration: Configuration, sites: Sites, belief: Belief, *, survey_means: FloatArray | None, excluded: BoolArray
+        self,
+        configuration: Configuration,
+        sites: Sites,
+        belief: Belief,
+        *,
+        survey_means: FloatArray | None,
+        excluded: BoolArray,
     ) -> None:
         from probewise.acquisition import objective
 
@@ -71,9 +77,7 @@ class Chooser:
             self.order = survey_order(survey_means, excluded, sites, seed)
         self._start = site_order(configuration.start.design, sites, seed)
         free = int((~excluded).sum())
-        self.start_sites = min(
-            max(configuration.start_sites, round(self.objective.space_filling_first * free)), free
-        )
+        self.start_sites = min(max(configuration.start_sites, round(self.objective.space_filling_first * free)), free)
 
     @property
     def follows_values(self) -> bool:
@@ -111,17 +115,17 @@ class Chooser:
 
     def _doubt(self) -> str:
         """Why the surrogate is not to be trusted, "" when it is."""
+        if not self._belief.told:
+            return "there are no values yet"
         fit = self._belief.last_fit
         if fit is None:
-            return "there are no values yet"
-        if not fit.stable:
-            return "the surrogate's fit is unstable"
+            return ""
         if fit.lengthscale < 1.0:
             return (
                 f"the fitted lengthscale of {fit.lengthscale:.2g} pitches is under the pitch: "
                 f"neighbours carry no information"
             )
-        return ""
+        return "" if fit.stable else "the surrogate's fit is unstable"
 
     def _spread(self, taken: BoolArray, step: int, reason: str) -> Plan:
         from probewise.acquisition.space_filling import maximin
@@ -172,7 +176,9 @@ class Chooser:
                 posterior = posterior.believe(self._middle(sites[-1]))
                 values = self._acquisition(posterior, step)
             site = int(
-                choose(posterior, values, visited=taken, cost=cost, cost_weight=table.cost_weight, key=self._key(step))[0]
+                choose(posterior, values, visited=taken, cost=cost, cost_weight=table.cost_weight, key=self._key(step))[
+                    0
+                ]
             )
             taken[site] = True
             sites.append(site)

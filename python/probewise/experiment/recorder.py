@@ -262,9 +262,12 @@ class Recorder:
     def lesson(self, step: int, value: float | None) -> Lesson:
         """What was fitted at a step, to be put back."""
         bases = self.journal.rows("SELECT state, report FROM bases WHERE step = ?", (step,))
-        fits = self.journal.rows("SELECT result FROM fits WHERE step = ?", (step,))
         basis = None if not bases else (self.journal.tree(bases[0][0]), self.journal.tree(bases[0][1]))
-        return Lesson(value, basis, FitRecord.from_dict(json.loads(fits[0][0])) if fits else None)
+        return Lesson(value, basis, self.fit(step))
+
+    def fit(self, step: int) -> FitRecord | None:
+        rows = self.journal.rows("SELECT result FROM fits WHERE step = ?", (step,))
+        return FitRecord.from_dict(json.loads(rows[0][0])) if rows else None
 
     def notices(self) -> list[str]:
         return [text for (text,) in self.journal.rows("SELECT text FROM notices ORDER BY notice")]
@@ -295,7 +298,10 @@ def _target_tree(target: Target) -> dict[str, Any]:
     truth = target.truth
     if truth is not None:
         tree["truth"] = {
-            **{name: getattr(truth, name) for name in ("specimen", "seed", "fov_nm", "site_holds", "labels", "label_nm")},
+            **{
+                name: getattr(truth, name)
+                for name in ("specimen", "seed", "fov_nm", "site_holds", "labels", "label_nm")
+            },
             **{name: getattr(truth, name) for name in ("label_names", "mask_names", "notes")},
             "objects": [
                 {"kind": thing.kind, "samples_nm": thing.samples_nm, "measure": thing.measure, "unit": thing.unit}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,26 @@ def sites_of(configuration: Configuration, fov_nm: tuple[float, float]) -> Sites
     return SiteLattice(table.shape, table.side_nm, fov_nm)
 
 
+def sites_table(sites: Sites) -> dict[str, Any]:
+    """What the journal keeps of the sites; `stored_sites` reads it."""
+    listed = isinstance(sites, SiteList)
+    return {
+        "fov_nm": sites.fov_nm,
+        "side_nm": sites.side_nm,
+        "lattice": None if listed else sites.shape,
+        "centres_nm": sites.centres_nm if listed else None,
+        "grid": sites.grid if isinstance(sites, SiteList) else None,
+    }
+
+
+def stored_sites(table: dict[str, Any]) -> Sites:
+    fov = (float(table["fov_nm"][0]), float(table["fov_nm"][1]))
+    if table["lattice"] is not None:
+        return SiteLattice((table["lattice"][0], table["lattice"][1]), table["side_nm"], fov)
+    grid = None if table["grid"] is None else (table["grid"][0], table["grid"][1])
+    return SiteList(table["centres_nm"], table["side_nm"], fov, grid)
+
+
 def is_lattice(sites: Sites) -> bool:
     return isinstance(sites, SiteLattice) or sites.grid is not None
 
@@ -73,9 +94,9 @@ def always_excluded(sites: Sites, configuration: Configuration) -> BoolArray:
     if border and is_lattice(sites):
         excluded[:] = True
         excluded[border:-border, border:-border] = False
-    excluded = excluded.ravel()
-    excluded[list(configuration.sites.exclude)] = True
-    return excluded
+    flat = excluded.reshape(-1)
+    flat[list(configuration.sites.exclude)] = True
+    return flat
 
 
 def averages(image: npt.NDArray[np.float32], sites: Sites) -> FloatArray:

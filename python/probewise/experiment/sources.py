@@ -244,11 +244,10 @@ def _field(configuration: Configuration, instrument: Any) -> tuple[float, float]
     fov = configuration.fov_nm if configuration.instrument.fov_nm is not None or own is None else own
     if fov is None:
         raise ConfigurationError("instrument.fov_nm is not set and the instrument does not say its own")
-    return (float(fov), float(fov)) if np.isscalar(fov) else (float(fov[0]), float(fov[1]))  # type: ignore[arg-type, index]
+    return (float(fov), float(fov)) if np.isscalar(fov) else (float(fov[0]), float(fov[1]))  # type: ignore[arg-type]
 
 
 def open_source(configuration: Configuration, instrument: Any | None) -> LiveSource | ReplaySource:
     if configuration.run.replay:
         return ReplaySource(configuration)
     return LiveSource(instrument if instrument is not None else open_by_configuration(configuration), configuration)
-

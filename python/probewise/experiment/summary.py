@@ -33,7 +33,7 @@ class Summary(dict[str, Any]):
         cost = "" if equivalents is None else f", {equivalents:.3g} raster equivalents"
         lines = [
             f"{self['source']}: {self['policy']} ({self['objective']}), seed {self['seed']}",
-            f"{self['measured']} of {self['sites']} sites measured in {self['steps']} steps{cost}; {self['stop_reason']}",
+            f"{self['measured']} of {self['sites']} sites in {self['steps']} steps{cost}; {self['stop_reason']}",
         ]
         if truth is None:
             lines.append("no truth to compare with")

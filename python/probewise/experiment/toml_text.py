@@ -22,9 +22,7 @@ def write(configuration: Configuration) -> str:
     for name, table in configuration.model_dump(mode="json").items():
         lines.append(f"[{name}]")
         nested = {key: value for key, value in table.items() if isinstance(value, dict)}
-        lines += [
-            f"{key} = {_value(value)}" for key, value in table.items() if value is not None and key not in nested
-        ]
+        lines += [f"{key} = {_value(value)}" for key, value in table.items() if value is not None and key not in nested]
         if name == "budget" and not configuration.budget.given:
             lines.append(f"# steps = {configuration.budget.default_steps}, and the stop rule of the objective")
         for key, entries in nested.items():
