@@ -31,7 +31,7 @@ class StandinRun:
     values: np.ndarray
     mean: np.ndarray
     std: np.ndarray
-    candidates: Lattice
+    candidates: tuple[int, int]
     frames: list[Frame]
     survey: Frame | None
     masks: Any
@@ -90,14 +90,12 @@ def standin(
     rows, cols = np.indices(shape)
     ring = (rows == 0) | (cols == 0) | (rows == shape[0] - 1) | (cols == shape[1] - 1)
     excluded = ring.ravel() if min(shape) > 4 and not replay else np.zeros(sites.size, bool)
-    masks = None
+    masks = {}
     if survey:
         vacuum = (centres[:, 0] < 0.25 * fov[0]) & (centres[:, 1] < 0.2 * fov[1])
         excluded = excluded | vacuum
         nothing = np.zeros(sites.size, bool)
-        masks = SimpleNamespace(
-            vacuum=vacuum, holes=nothing, thick=nothing, contamination=nothing, class_map=None, notices=()
-        )
+        masks = {"vacuum": vacuum, "holes": nothing, "thick": nothing, "contamination": nothing}
     free = np.flatnonzero(~excluded)
     score = target + rng.normal(0, 0.35, sites.size)
     visited = free[np.argsort(-score[free])][: min(steps, len(free))]
@@ -202,6 +200,7 @@ def standin(
         Truth("nio-lsmo", seed, fov, objects, 1.0, labels, fov[0] / 16, ("matrix",)) if truth and not replay else None
     )
     configuration = SimpleNamespace(
+        current_pA=60.0,
         instrument=SimpleNamespace(
             voltage_kV=60.0, beam_current_pA=60.0, current_source="nominal", detector_mrad=(54, 200)
         ),
@@ -219,13 +218,13 @@ def standin(
         values,
         mean,
         std,
-        lattice,
+        lattice.shape,
         frames,
         survey_frame,
         masks,
         "ucb",
         (),
-        [{"lengthscale": 14.0, "variance": 1.0, "noise": 0.01}],
+        [(59, SimpleNamespace(lengthscale=1.8, variance=1.0, noise=0.01))],
         timings,
         notices,
         target if truth else None,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,13 +171,44 @@ def status(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments), prog_name="probewise", standalone_mode=False)
     except ClickException as problem:
-        return _complain(_usage(problem), 2)
-    except (Error, ValueError, TypeError) as problem:
-        return _failed(problem)
+        return complain(_usage(problem), 2)
+    except Error as problem:
+        return complain(" ".join(str(problem).split()), problem.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted", 130)
-    except OSError as problem:
-        return _failed(problem)
-    except Exception as problem:  # noqa: BLE001  the last line of defence, which keeps the traceback
-        return _failed(problem)
+        return complain("interrupted", 130)
+    except BrokenPipeError:
+        return 1
+    except Exception as problem:  # noqa: BLE001  the last line of defence; the traceback is kept, never swallowed
+        return complain(_internal(problem), 1)
     return int(code or 0)
+
+
+def complain(text: str, code: int) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return code
+
+
+def _usage(problem: Exception) -> str:
+    """One line "option: got ..., expected ..." from what the option parser says."""
+    message = " ".join(str(getattr(problem, "message", problem)).split())
+    parameter = getattr(problem, "param", None)
+    name = parameter.opts[-1] if parameter is not None and parameter.opts else ""
+    if parameter is not None and parameter.param_type_name == "argument":
+        name = parameter.metavar or parameter.name.upper()
+    wrong = re.fullmatch(r"(?s)'(.*)' is not a valid (.*?)\.?", message)
+    if wrong:
+        return f"{name}: got {wrong[1]!r}, expected a valid {wrong[2]}"
+    if type(problem).__name__ == "MissingParameter":
+        return f"{name}: got nothing, expected a value"
+    if type(problem).__name__ == "NoSuchOption":
+        return f"{getattr(problem, 'option_name', 'option')}: got an unknown option, expected one that --help lists"
+    return f"{name}: {message}" if name else message
+
+
+def _internal(problem: Exception) -> str:
+    """One line that says where the traceback is; without a run's folder it goes to stderr."""
+    kept = [note for note in getattr(problem, "__notes__", ()) if note.startswith("traceback: ")]
+    if not kept:
+        traceback.print_exception(problem)
+    where = kept[-1] if kept else "traceback above"
+    return f"internal: {type(problem).__name__}: {' '.join(str(problem).split())}; {where}"

@@ -25,6 +25,7 @@ COLOURS = {
     "max-std": "#7b3294",
 }
 STAGES = ("scan", "vendor", "describe", "surrogate", "acquire", "decision")
+SHORTEST_MS = 1e-3  # the left end of a logarithmic axis
 WITHOUT_LOOKING = ("raster", "coarse-to-fine", "halton")
 
 
@@ -37,16 +38,10 @@ def random_band(interesting: int, reachable: int, free: int, visits: np.ndarray)
     """
     from scipy.stats import hypergeom
 
-    found = hypergeom(free, reachable, np.minimum(visits, free))
-    return np.stack([found.mean(), found.ppf(0.025), found.ppf(0.975)], axis=1) / max(interesting, 1)
-
-
-def baseline_curves(run: Run) -> dict[str, np.ndarray]:
-    """Recall after each visit, (visits,) by policy, over the sites that this run was allowed to visit."""
-    from probewise.experiment import baselines
-
-    names = [*WITHOUT_LOOKING, *(["survey-threshold"] if run.survey is not None else [])]
-    return {name: np.asarray(baselines.recall_of(name, run)) for name in names}
+    drawn = np.minimum(visits, free)
+    found = hypergeom(free, reachable, drawn)
+    mean = drawn * (reachable / max(free, 1))
+    return np.stack([mean, found.ppf(0.025), found.ppf(0.975)], axis=1) / max(interesting, 1)
 
 
 def recall(run: Run, axes: Axes) -> str:
@@ -54,23 +49,23 @@ def recall(run: Run, axes: Axes) -> str:
     curve = np.asarray(run.recall_curve, dtype=np.float64)
     replay = unit(run) == "px"
     column = 0 if replay else 1
-    steps = np.arange(1, len(curve) + 1)
+    visits = np.rint(curve[:, 0] * run.sites.size).astype(np.int64)
     x = curve[:, column]
     foi = np.asarray(run.foi)
     free = ~np.asarray(run.excluded)
-    band = random_band(int(foi.sum()), int((foi & free).sum()), int(free.sum()), steps)
+    band = random_band(int(foi.sum()), int((foi & free).sum()), int(free.sum()), visits)
     axes.fill_between(x, band[:, 1], band[:, 2], color=COLOURS["random"], alpha=0.25, linewidth=0, label="random, 95 %")
     axes.plot(x, band[:, 0], color=COLOURS["random"], linestyle="--", linewidth=1.2, label="random, mean")
-    for name, found in baseline_curves(run).items():
-        shown = min(len(found), len(x))
-        axes.plot(x[:shown], found[:shown], color=COLOURS[name], linewidth=1.3, linestyle="-.", label=name)
-    policy = str(run.summary["policy"])
-    axes.plot(x, curve[:, 2], color=INK, linewidth=2.4, label=f"this run ({policy})")
+    for name in (*WITHOUT_LOOKING, *(["survey-threshold"] if run.survey is not None else [])):
+        other = run.baseline(name)
+        if other is not None:
+            axes.plot(other[:, column], other[:, 2], color=COLOURS[name], linewidth=1.3, linestyle="-.", label=name)
+    axes.plot(x, curve[:, 2], color=INK, linewidth=2.4, label=f"this run ({run.policy_name})")
     reachable = float((foi & free).sum()) / max(int(foi.sum()), 1)
     top = max(float(curve[-1, 2]), float(band[-1, 2]), 0.05)
     if reachable < 1:
         axes.axhline(reachable, color=GREY, linewidth=0.8, linestyle=":", label=f"reachable ({reachable:.2f})")
-    axes.set_xlim(0, float(x[-1]) * 1.02)
+    axes.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
     axes.set_ylim(0, min(1.0, max(1.15 * top, 0.1)) if reachable > 1.3 * top else 1.02)
     axes.set_xlabel("fraction of sites visited" if replay else "dose spent, raster equivalents")
     axes.set_ylabel("recall of sites of interest")
@@ -111,17 +106,19 @@ def trace(run: Run, axes: Axes) -> str:
 
 def latency(run: Run, axes: Axes) -> str:
     """Median, 95th and 99th percentile of each stage of a step."""
-    given = run.summary["latency_ms"]
-    rows = [(name, given[name]) for name in STAGES if given.get(name) and given[name]["p50"] is not None]
+    given = run.timings
+    rows = [
+        (name, [max(float(value), SHORTEST_MS) for value in np.percentile(given[name], (50, 95, 99))])
+        for name in STAGES
+        if len(given.get(name, ()))
+    ]
     axes.set_title("Latency of a step, by stage")
     axes.set_xlabel("ms, log scale")
     if not rows:
         axes.text(0.5, 0.5, "no step was timed", ha="center", va="center", transform=axes.transAxes)
         axes.set_yticks([])
         return "No step was timed."
-    floor = 1e-3
-    for place, (_, times) in enumerate(rows):
-        p50, p95, p99 = (max(float(times[key]), floor) for key in ("p50", "p95", "p99"))
+    for place, (_, (p50, p95, p99)) in enumerate(rows):
         axes.plot([p50, p99], [place, place], color="#9ecae1", linewidth=7, solid_capstyle="butt", zorder=1)
         for value, marker, colour, size in ((p50, "|", INK, 130), (p95, "o", "#2c7fb8", 26), (p99, "D", "#d95f02", 22)):
             axes.scatter(
@@ -132,8 +129,8 @@ def latency(run: Run, axes: Axes) -> str:
             va="center", fontsize=7.5, color=INK,
         )  # fmt: skip
     axes.set_xscale("log")
-    low = min(max(float(times["p50"]), floor) for _, times in rows)
-    high = max(max(float(times["p99"]), floor) for _, times in rows)
+    low = min(times[0] for _, times in rows)
+    high = max(times[2] for _, times in rows)
     axes.set_xlim(low / 2, high * (2 * high / low) ** 0.5)
     axes.set_yticks(range(len(rows)), labels=[name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -144,10 +141,7 @@ def latency(run: Run, axes: Axes) -> str:
         axes.scatter([], [], marker="D", color="#d95f02", s=22),
     ]
     below(axes, handles, ["median", "95 %", "99 %"])
-    return "; ".join(
-        f"{name}: median {number(float(times['p50']))} ms, 99 % {number(float(times['p99']))} ms"
-        for name, times in rows
-    )
+    return "; ".join(f"{name}: median {number(times[0])} ms, 99 % {number(times[2])} ms" for name, times in rows)
 
 
 def extreme_sites(run: Run, each: int = 4) -> tuple[np.ndarray, np.ndarray]:

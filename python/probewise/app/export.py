@@ -101,7 +101,7 @@ def _survey(run: Run, experiments: Any) -> None:
 def _posterior(run: Run, experiments: Any) -> None:
     if not isinstance(run.sites, SiteLattice):
         return  # sites of a list form no image; AE holds their values
-    shape = _candidate_shape(run)
+    shape = run.candidates
     units = "nm" if _calibrated(run) else "px"
     steps = [side / size for side, size in zip(run.sites.fov_nm, shape, strict=True)]
     axes = [Axis(name, size, step, step / 2, units) for name, size, step in zip(("y", "x"), shape, steps, strict=True)]
@@ -110,14 +110,8 @@ def _posterior(run: Run, experiments: Any) -> None:
         signal.create_dataset("data", data=np.asarray(values, dtype=np.float64).reshape(shape))
 
 
-def _candidate_shape(run: Run) -> tuple[int, int]:
-    candidates: Any = run.candidates
-    rows, cols = getattr(candidates, "shape", candidates)
-    return (int(rows), int(cols))
-
-
 def _calibrated(run: Run) -> bool:
-    return not str(run.summary["source"]).startswith("replay:")
+    return not run.source.startswith("replay:")
 
 
 def _signal(experiments: Any, title: str, axes: Sequence[Axis], run: Run, *, channels: Sequence[str]) -> Any:

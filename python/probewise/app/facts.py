@@ -19,9 +19,8 @@ def headline(summary: Mapping[str, Any]) -> str:
     )
 
 
-def facts(run: Run) -> list[tuple[str, str]]:
+def facts(run: Run, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The summary table of a report: names and values with units."""
-    summary = run.summary
     exposure = summary["exposure"]
     configuration = run.configuration
     listed = [
@@ -47,25 +46,19 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if summary["truth"] is not None and summary["truth"]["ssim"] is not None:
         listed.append(("SSIM", f"{summary['truth']['ssim']:.3f} of the posterior mean with the target"))
     if run.hyperparameters:
-        listed.append(("surrogate", _hyperparameters(run.hyperparameters[-1])))
+        step, fit = run.hyperparameters[-1]
+        listed.append(
+            (
+                "surrogate",
+                f"lengthscale {number(fit.lengthscale)} pitches, noise {number(fit.noise)} (fit at step {step + 1})",
+            )
+        )
     listed.append(("version", f"probewise {summary['version']}, on {summary['device']}"))
     return listed
 
 
 def _angles(angles: Any) -> str:
     return " to ".join(number(float(angle)) for angle in angles)
-
-
-def _hyperparameters(values: Any) -> str:
-    given = values if isinstance(values, Mapping) else vars(values)
-    names = ("lengthscale", "variance", "noise")
-    return ", ".join(f"{name} {_scalar(given[name])}" for name in names if given.get(name) is not None)
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, (int, float)):
-        return number(float(value))
-    return "(" + ", ".join(number(float(part)) for part in value) + ")"
 
 
 def _exposure(exposure: Mapping[str, Any]) -> str:

@@ -32,13 +32,28 @@ class Panel(Protocol):
 
 
 def unit(run: Run) -> str:
-    return "px" if str(run.summary["source"]).startswith("replay:") else "nm"
+    return "px" if run.source.startswith("replay:") else "nm"
 
 
 def extent(run: Run) -> tuple[float, float, float, float]:
-    """matplotlib's (left, right, bottom, top) with the first row on top."""
+    """The survey field as matplotlib's (left, right, bottom, top), the first row on top."""
     height, width = run.sites.fov_nm
     return (0.0, width, height, 0.0)
+
+
+def lattice_extent(run: Run) -> tuple[float, float, float, float] | None:
+    """Outer edges of the cells around the sites; None where the sites form no regular lattice."""
+    rows, cols = run.sites.shape
+    if rows < 2 or cols < 2:
+        return extent(run) if isinstance(run.sites, SiteLattice) else None
+    grid = np.asarray(run.sites.centres_nm).reshape(rows, cols, 2)
+    step = (grid[-1, -1] - grid[0, 0]) / (rows - 1, cols - 1)
+    regular = grid[0, 0] + step * np.stack(np.indices((rows, cols)), axis=-1)
+    if not np.allclose(grid, regular, atol=1e-6 * float(step.max())):
+        return None
+    top, left = grid[0, 0] - step / 2
+    bottom, right = grid[-1, -1] + step / 2
+    return (float(left), float(right), float(bottom), float(top))
 
 
 def measured(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +88,7 @@ def colour_bar(axes: Axes, image: Any, label: str, *, ends: bool = True) -> None
     """A bar whose label states the quantity and whose two end ticks are the limits of the colours."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.045, 1.0)))
     bar.set_label(label)
     if ends:
         low, high = image.get_clim()
@@ -144,11 +159,14 @@ def _dot_size(run: Run) -> float:
 
 
 def below(axes: Axes, handles: list[Any], labels: list[str], *, columns: int = 3) -> None:
-    """A legend under the axes' label, where it covers nothing."""
+    """A legend under the axes' label, at a distance in points, where it covers nothing."""
+    from matplotlib.transforms import offset_copy
+
     if handles:
+        under = offset_copy(axes.transAxes, axes.get_figure(root=True), y=-30, units="points")
         axes.legend(
-            handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=min(columns, len(handles)),
-            frameon=False, fontsize=8, handletextpad=0.4, columnspacing=1.2,
+            handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=under, borderpad=0.1,
+            ncols=min(columns, len(handles)), frameon=False, fontsize=8, handletextpad=0.4, columnspacing=1.2,
         )  # fmt: skip
 
 
@@ -167,14 +185,13 @@ def survey(run: Run, axes: Axes) -> str:
     else:
         axes.set_facecolor(BLANK)
         axes.set_title("Visited sites (no survey was taken)")
-    if run.masks is not None:
-        for name, colour in MASKS.items():
-            sites = np.flatnonzero(np.asarray(getattr(run.masks, name)))
-            if len(sites):
-                side = min(run.sites.pitch_nm)
-                axes.add_collection(squares(run, sites, side, facecolor=colour, edgecolor="none", alpha=0.35))
-                handles.append(Patch(facecolor=colour, alpha=0.5))
-                labels.append(f"{name} ({len(sites)})")
+    for name, colour in MASKS.items():
+        sites = np.flatnonzero(np.asarray(run.masks.get(name, ())))
+        if len(sites):
+            side = min(run.sites.pitch_nm)
+            axes.add_collection(squares(run, sites, side, facecolor=colour, edgecolor="none", alpha=0.35))
+            handles.append(Patch(facecolor=colour, alpha=0.5))
+            labels.append(f"{name} ({len(sites)})")
     hatch_excluded(run, axes, "#c0c0c0" if run.survey is not None else GREY)
     if run.excluded.any():
         handles.append(Patch(facecolor="none", edgecolor=GREY, hatch="////", linewidth=0))
@@ -214,31 +231,26 @@ def site_map(run: Run, axes: Axes, values: np.ndarray, *, cmap: str, bounds: tup
     import matplotlib
 
     colours = matplotlib.colormaps[cmap].with_extremes(bad=BLANK)
-    frame_axes(run, axes)
     shown = np.ma.masked_invalid(values)
-    if isinstance(run.sites, SiteLattice):
+    cells = lattice_extent(run)
+    if cells is not None:
         shape = run.sites.shape if shown.size == run.sites.size else shape_of(run)
         image: Any = axes.imshow(
-            shown.reshape(shape),
-            cmap=colours,
-            vmin=bounds[0],
-            vmax=bounds[1],
-            extent=extent(run),
-            interpolation="nearest",
+            shown.reshape(shape), cmap=colours, vmin=bounds[0], vmax=bounds[1], extent=cells, interpolation="nearest"
         )
     else:
         image = squares(run, np.arange(run.sites.size), cmap=colours, edgecolor=GREY, linewidth=0.3)
         image.set_array(shown)
         image.set_clim(*bounds)
         axes.add_collection(image)
+    frame_axes(run, axes)
     colour_bar(axes, image, label)
 
 
 def shape_of(run: Run) -> tuple[int, int]:
     """(rows, cols) of the candidates' lattice."""
-    candidates: Any = run.candidates
-    rows, cols = getattr(candidates, "shape", candidates)
-    return (int(rows), int(cols))
+    rows, cols = run.candidates
+    return (rows, cols)
 
 
 def truth(run: Run, axes: Axes) -> str:
@@ -246,7 +258,7 @@ def truth(run: Run, axes: Axes) -> str:
     from matplotlib.lines import Line2D
 
     foi = np.zeros(run.sites.size, bool) if run.foi is None else np.asarray(run.foi)
-    source = str(run.summary["source"])
+    source = run.source
     if run.target is not None:
         target = np.asarray(run.target, dtype=np.float64)
         site_map(run, axes, target, cmap="viridis", bounds=limits(target), label="target value")
@@ -366,13 +378,8 @@ def dose(run: Run, axes: Axes) -> str:
     image.colorbar.set_ticks([low, float(np.sqrt(low * high)), high])
     image.colorbar.set_ticklabels([number(low), number(float(np.sqrt(low * high))), number(high)])
     blank = "" if hit.all() else "; grey was never exposed"
-    axes.text(
-        0.5,
-        -0.2,
-        f"{np.mean(hit):.0%} of the field exposed{blank}",
-        transform=axes.transAxes,
-        ha="center",
-        va="top",
-        fontsize=8,
-    )
+    axes.annotate(
+        f"{np.mean(hit):.0%} of the field exposed{blank}", (0.5, 0.0), xycoords="axes fraction", xytext=(0, -32),
+        textcoords="offset points", ha="center", va="top", fontsize=8,
+    )  # fmt: skip
     return f"Fluence over the survey field, {number(low)} to {number(high)} electrons per square angstrom, log scale{blank}."

@@ -41,7 +41,7 @@ def draw_report(run: Run, directory: Path) -> tuple[Path, Path]:
     from probewise.app.page import page
 
     with matplotlib.rc_context(STYLE):
-        picture = _png(_overview(run))
+        picture = _png(overview(run))
         html = page(run, _single_figures(run))
     png = directory / "report.png"
     write_atomically(png, picture)
@@ -67,14 +67,15 @@ def chosen_panels(run: Run) -> list[tuple[str, panels.Panel]]:
     return [(name, draw) for name, draw, there in maps if there]
 
 
-def _overview(run: Run) -> Figure:
+def overview(run: Run) -> Figure:
+    """All panels, the extreme frames, the facts and the notices on one figure."""
     from matplotlib.figure import Figure
 
     tiles = chosen_panels(run)
     rows = -(-len(tiles) // COLUMNS)
-    heights = [0.62, *([4.35] * rows), 2.55, 2.3]
-    figure = Figure(figsize=(15.5, sum(heights)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.16, h_pad=0.08)  # type: ignore[union-attr]
+    heights = [0.62, *([4.55] * rows), 2.55, 2.3]
+    figure = Figure(figsize=(16.6, sum(heights)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.16, h_pad=0.1)  # type: ignore[union-attr]
     head, *body, frames, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
     head.text(0.01, 0.86, headline(run.summary), fontsize=15, fontweight="bold", va="top")
     head.text(0.01, 0.22, str(run.directory.name), fontsize=9, color=panels.GREY, va="center")
