@@ -189,4 +189,3 @@ class Experiment:
         )
         self._events.emit("stop", self._summary)
         self.close()
-

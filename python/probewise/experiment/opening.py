@@ -272,7 +272,7 @@ def _masks(configuration: Configuration, sites: Sites, frame: Frame, image: Any)
 
 
 def _masked(masks: dict[str, Any], configuration: Configuration) -> BoolArray:
-    chosen = np.zeros_like(masks["vacuum"])
+    chosen = np.zeros(len(masks["vacuum"]), dtype=bool)
     for name in configuration.survey.mask:
         chosen |= masks[name]
     return chosen
