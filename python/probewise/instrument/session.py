@@ -218,20 +218,20 @@ class Session:
         self._parked = True
 
     def _make_safe(self) -> None:
-        with contextlib.suppress(Exception):  # what follows is safe by itself
+        with contextlib.suppress(BaseException):  # what follows is safe by itself
             self._instrument.abort()
         self._blank_or_park()
 
-    def _blank_or_park(self) -> list[Exception]:
+    def _blank_or_park(self) -> list[BaseException]:
         """Try every means there is; returns what failed when nothing worked."""
-        failures: list[Exception] = []
+        failures: list[BaseException] = []
         means: list[Callable[[], None]] = [self._park]
         if Capability.BLANK in self._capability:
             means = [lambda: self._instrument.blank(True)] * 2 + means  # one more try costs less than a lit sample
         for mean in means:
             try:
                 mean()
-            except Exception as error:  # noqa: BLE001  the next means is tried
+            except BaseException as error:  # noqa: BLE001  the next means is tried
                 failures.append(error)
             else:
                 return []

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from probewise._core import scan as _scan
 from probewise.errors import ConfigurationError
