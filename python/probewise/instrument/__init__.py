@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from probewise.instrument.session import Session as Session
     from probewise.instrument.session import session as session
     from probewise.instrument.simulated import SimulatedInstrument as SimulatedInstrument
+    from probewise.instrument.simulated import render as render
     from probewise.instrument.specimens import SPECIMENS as SPECIMENS
-    from probewise.instrument.specimens import render as render
+    from probewise.instrument.specimens import atoms as atoms
     from probewise.instrument.specimens import truth as truth
 
 _HOME = {
@@ -28,10 +29,11 @@ _HOME = {
     "SPECIMENS": "specimens",
     "Session": "session",
     "SimulatedInstrument": "simulated",
+    "atoms": "specimens",
     "known_schemes": "registry",
     "open_instrument": "registry",
     "read_picture": "readers",
-    "render": "specimens",
+    "render": "simulated",
     "session": "session",
     "truth": "specimens",
 }
