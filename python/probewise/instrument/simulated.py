@@ -306,9 +306,11 @@ class SimulatedInstrument:
             raise ScanError(f"frame {armed.sequence} is not being scanned: start it first, or it was aborted")
         scan = armed.scan
         expected = (1, *scan.shape) if isinstance(scan, RasterROI) else (1, len(scan.yx))
-        if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous:
+        flat = (1, int(np.prod(expected)))
+        if out.shape not in (expected, flat) or out.dtype != np.float32 or not out.flags.c_contiguous:
             self._make_safe()
-            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {expected}")
+            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {flat}")
+        out = out.reshape(expected)
         if self.realtime:
             self._wait(running[1] + armed.duration_ns * 1e-9, timeout_s)
         self._render(armed, out[0])
