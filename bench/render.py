@@ -24,8 +24,8 @@ import numpy as np
 
 import probewise
 from probewise import _core
-from probewise.instrument import open_simulated
 from probewise.instrument.optics import REACH_NM, TABLE_STEPS, Probe, profile_tables
+from probewise.instrument.simulated import open_simulated
 from probewise.instrument.specimens import build
 from probewise.types import Context, RasterROI
 
@@ -84,7 +84,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     rows = []
     for label, roi, context, repeats in CASES:
-        out = np.empty((1, *roi.shape), dtype=np.float32)
+        out = np.empty((1, roi.shape[0] * roi.shape[1]), dtype=np.float32)
         with_numpy = out.size <= NUMPY_UP_TO
         columns = columns_of(made, context) if with_numpy else None
         ours, theirs = [], []

@@ -1,8 +1,207 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "choice_request.hpp"
+#include "probewise/engine.hpp"
+#include "probewise/surrogate/likelihood.hpp"
 
 namespace py = pybind11;
 
-void bind_surrogate([[maybe_unused]] py::module_& module) {}
+namespace probewise::bindings {
+
+namespace {
+
+using Key = std::pair<std::uint64_t, std::uint64_t>;
+
+Hyperparameters to_hyperparameters(const py::array& lengthscale, double variance, double noise) {
+  const std::span<const double> scales = read_view<double>(lengthscale, "lengthscale", 1, "(d,)");
+  return {{scales.begin(), scales.end()}, variance, noise};
+}
+
+Engine make_engine(Candidates candidates, const std::string& kernel, const py::array& lengthscale, double variance,
+                   double noise, double mean, double alpha, bool single) {
+  return Engine(GaussianProcess(std::move(candidates), parse_kernel(kernel),
+                                to_hyperparameters(lengthscale, variance, noise), mean, alpha,
+                                single ? Precision::float32 : Precision::float64));
+}
+
+py::array view_of(const MapView& map, py::handle owner) {
+  if (map.f64 != nullptr) return readonly_array(std::span(map.f64, map.size), owner);
+  return readonly_array(std::span(map.f32, map.size), owner);
+}
+
+ChoiceRequest to_request(const std::string& policy, const py::dict& parameters, const py::object& visited,
+                         bool allow_told, const py::object& cost, double cost_weight, const Key& key, bool believer) {
+  ChoiceRequest request;
+  if (policy != "thompson") request.policy = parse_policy(policy);
+  request.parameters = to_parameters(parameters);
+  if (!visited.is_none()) request.visited = mask_view(visited.cast<py::array>(), "visited");
+  request.allow_told = allow_told;
+  if (!cost.is_none()) request.cost = read_view<double>(cost.cast<py::array>(), "cost", 1, "(c,)");
+  request.cost_weight = cost_weight;
+  request.key = {key.first, key.second};
+  request.method = believer ? BatchMethod::believer : BatchMethod::top;
+  return request;
+}
+
+void tell_one(Engine& engine, std::int64_t index, double value) {
+  py::gil_scoped_release release;
+  engine.surrogate().tell(std::span(&index, 1), std::span(&value, 1));
+}
+
+void tell_many(Engine& engine, const py::array& indices, const py::array& values) {
+  const auto where = read_view<std::int64_t>(indices, "index", 1, "(n,)");
+  const auto what = read_view<double>(values, "value", 1, "(n,)");
+  py::gil_scoped_release release;
+  engine.surrogate().tell(where, what);
+}
+
+py::array_t<double> sample(Engine& engine, const Key& key) {
+  py::array_t<double> out(static_cast<py::ssize_t>(engine.surrogate().candidates().size()));
+  const std::span<double> view(out.mutable_data(), static_cast<std::size_t>(out.size()));
+  py::gil_scoped_release release;
+  engine.surrogate().sample(key.first, key.second, view);
+  return out;
+}
+
+py::array_t<std::int64_t> choose(Engine& engine, const std::string& policy, const py::dict& parameters, std::size_t q,
+                                 const py::object& visited, bool allow_told, const py::object& cost, double cost_weight,
+                                 const Key& key, bool believer) {
+  const ChoiceRequest request = to_request(policy, parameters, visited, allow_told, cost, cost_weight, key, believer);
+  py::array_t<std::int64_t> chosen(static_cast<py::ssize_t>(std::min(q, engine.surrogate().candidates().size())));
+  const std::span<std::int64_t> view(chosen.mutable_data(), static_cast<std::size_t>(chosen.size()));
+  std::size_t count = 0;
+  {
+    py::gil_scoped_release release;
+    count = engine.choose(request, view);
+  }
+  chosen.resize({static_cast<py::ssize_t>(count)});
+  return chosen;
+}
+
+py::array path(py::object self, std::int64_t index) {
+  const std::span<const double> flat = self.cast<Engine&>().path(index);
+  py::array_t<double> view({static_cast<py::ssize_t>(flat.size() / 2), py::ssize_t{2}}, flat.data(), self);
+  view.attr("flags").attr("writeable") = false;
+  return view;
+}
+
+py::tuple evaluate(Likelihood& likelihood, const py::array& lengthscale, double variance, double noise) {
+  const Hyperparameters hyperparameters = to_hyperparameters(lengthscale, variance, noise);
+  py::array_t<double> gradient(static_cast<py::ssize_t>(likelihood.axes() + 2));
+  const std::span<double> view(gradient.mutable_data(), static_cast<std::size_t>(gradient.size()));
+  double value = 0.0;
+  {
+    py::gil_scoped_release release;
+    value = likelihood.evaluate(hyperparameters, view);
+  }
+  return py::make_tuple(value, gradient);
+}
+
+}  // namespace
+
+}  // namespace probewise::bindings
+
+void bind_surrogate(py::module_& module) {
+  using namespace probewise;
+  using namespace probewise::bindings;
+  py::class_<Engine>(module, "Engine")
+      .def_static(
+          "lattice",
+          [](std::size_t rows, std::size_t cols, double dy, double dx, const std::string& kernel,
+             const py::array& lengthscale, double variance, double noise, double mean, double alpha, bool single) {
+            return make_engine(Candidates::lattice(rows, cols, dy, dx), kernel, lengthscale, variance, noise, mean,
+                               alpha, single);
+          },
+          py::arg("rows"), py::arg("cols"), py::arg("dy"), py::arg("dx"), py::arg("kernel"), py::arg("lengthscale"),
+          py::arg("variance"), py::arg("noise"), py::arg("mean"), py::arg("alpha"), py::arg("single"))
+      .def_static(
+          "points",
+          [](const py::array& points, const std::string& kernel, const py::array& lengthscale, double variance,
+             double noise, double mean, double alpha, bool single) {
+            const auto view = read_view<double>(points, "candidates", 2, "(c, d)");
+            return make_engine(Candidates::points(view, static_cast<std::size_t>(points.shape(1))), kernel, lengthscale,
+                               variance, noise, mean, alpha, single);
+          },
+          py::arg("points"), py::arg("kernel"), py::arg("lengthscale"), py::arg("variance"), py::arg("noise"),
+          py::arg("mean"), py::arg("alpha"), py::arg("single"))
+      .def("copy", [](const Engine& engine) { return Engine(engine); })
+      .def("tell_one", &tell_one, py::arg("index"), py::arg("value"))
+      .def("tell_many", &tell_many, py::arg("indices"), py::arg("values"))
+      .def(
+          "set_values",
+          [](Engine& engine, const py::array& values) {
+            engine.surrogate().set_values(read_view<double>(values, "values", 1, "(n,)"));
+          },
+          py::arg("values"))
+      .def(
+          "set_hyperparameters",
+          [](Engine& engine, const py::array& lengthscale, double variance, double noise) {
+            const Hyperparameters wanted = to_hyperparameters(lengthscale, variance, noise);
+            py::gil_scoped_release release;
+            engine.surrogate().set_hyperparameters(wanted);
+          },
+          py::arg("lengthscale"), py::arg("variance"), py::arg("noise"))
+      .def("reset", [](Engine& engine) { engine.surrogate().reset(); })
+      .def(
+          "reserve", [](Engine& engine, std::size_t rows) { engine.surrogate().reserve(rows); }, py::arg("rows"))
+      .def("log_marginal_likelihood", [](const Engine& engine) { return engine.surrogate().log_marginal_likelihood(); })
+      .def("sample", &sample, py::arg("key"))
+      .def("choose", &choose, py::arg("policy"), py::arg("parameters"), py::arg("q"), py::arg("visited"),
+           py::arg("allow_told"), py::arg("cost"), py::arg("cost_weight"), py::arg("key"), py::arg("believer"))
+      .def(
+          "step",
+          [](Engine& engine, std::int64_t index, double value, const std::string& policy, const py::dict& parameters,
+             const py::object& visited, bool allow_told, const py::object& cost, double cost_weight, const Key& key) {
+            const ChoiceRequest request =
+                to_request(policy, parameters, visited, allow_told, cost, cost_weight, key, true);
+            py::gil_scoped_release release;
+            return engine.step(index, value, request);
+          },
+          py::arg("index"), py::arg("value"), py::arg("policy"), py::arg("parameters"), py::arg("visited"),
+          py::arg("allow_told"), py::arg("cost"), py::arg("cost_weight"), py::arg("key"))
+      .def(
+          "set_path",
+          [](Engine& engine, const py::array& offsets_yx, const py::array& centres_yx) {
+            engine.set_path(read_view<double>(offsets_yx, "offsets_yx", 2, "(n, 2)"),
+                            read_view<double>(centres_yx, "centres_yx", 2, "(c, 2)"));
+          },
+          py::arg("offsets_yx"), py::arg("centres_yx"))
+      .def("path", &path, py::arg("index"))
+      .def_property_readonly(
+          "mean", [](const py::object& self) { return view_of(self.cast<Engine&>().surrogate().mean(), self); })
+      .def_property_readonly(
+          "std", [](const py::object& self) { return view_of(self.cast<Engine&>().surrogate().deviation(), self); })
+      .def_property_readonly("indices",
+                             [](const Engine& engine) {
+                               const auto told = engine.surrogate().indices();
+                               return py::array_t<std::int64_t>(static_cast<py::ssize_t>(told.size()), told.data());
+                             })
+      .def_property_readonly("values",
+                             [](const Engine& engine) {
+                               const auto values = engine.surrogate().values();
+                               return py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
+                             })
+      .def_property_readonly("told", [](const Engine& engine) { return engine.surrogate().indices().size(); })
+      .def_property_readonly("size", [](const Engine& engine) { return engine.surrogate().candidates().size(); })
+      .def_property_readonly("lengthscale",
+                             [](const Engine& engine) { return engine.surrogate().hyperparameters().lengthscale; })
+      .def_property_readonly("variance",
+                             [](const Engine& engine) { return engine.surrogate().hyperparameters().variance; })
+      .def_property_readonly("noise", [](const Engine& engine) { return engine.surrogate().hyperparameters().noise; })
+      .def_property_readonly("jitter", [](const Engine& engine) { return engine.surrogate().jitter(); })
+      .def_property_readonly("separable",
+                             [](const Engine& engine) { return engine.surrogate().plan() == Plan::separable; })
+      .def_property_readonly(
+          "exact_samples", [](const Engine& engine) { return engine.surrogate().sampling() != PriorMethod::fourier; });
+  py::class_<Likelihood>(module, "Likelihood")
+      .def(py::init([](const py::array& points, const py::array& residuals, const std::string& kernel, double alpha) {
+             return Likelihood(read_view<double>(points, "points", 2, "(n, d)"),
+                               static_cast<std::size_t>(points.shape(1)),
+                               read_view<double>(residuals, "residuals", 1, "(n,)"), parse_kernel(kernel), alpha);
+           }),
+           py::arg("points"), py::arg("residuals"), py::arg("kernel"), py::arg("alpha"))
+      .def("evaluate", &evaluate, py::arg("lengthscale"), py::arg("variance"), py::arg("noise"));
+}

@@ -305,12 +305,11 @@ class SimulatedInstrument:
             self._make_safe()
             raise ScanError(f"frame {armed.sequence} is not being scanned: start it first, or it was aborted")
         scan = armed.scan
-        shape = (1, *scan.shape) if isinstance(scan, RasterROI) else (1, len(scan.yx))
-        flat = (1, math.prod(shape))
-        if out.shape not in (shape, flat) or out.dtype != np.float32 or not out.flags.c_contiguous:
+        expected = (1, scan.shape[0] * scan.shape[1] if isinstance(scan, RasterROI) else len(scan.yx))
+        if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous:
             self._make_safe()
-            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {shape}")
-        counts = out.reshape(shape)
+            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {expected}")
+        counts = out.reshape(1, *scan.shape) if isinstance(scan, RasterROI) else out
         if self.realtime:
             self._wait(running[1] + armed.duration_ns * 1e-9, timeout_s)
         self._render(armed, counts[0])
@@ -469,9 +468,9 @@ def render(
     )
     made.restore({"clock_ns": clock_ns, "sequence": sequence})
     armed = made.arm(roi, context or Context(fov_nm=made.fov_nm))
-    shape = (1, *roi.shape) if isinstance(roi, RasterROI) else (1, len(roi.yx))
+    samples = roi.shape[0] * roi.shape[1] if isinstance(roi, RasterROI) else len(roi.yx)
     made.start(armed)
-    return made.read_into(armed, np.empty(shape, dtype=np.float32), timeout_s=math.inf)
+    return made.read_into(armed, np.empty((1, samples), dtype=np.float32), timeout_s=math.inf)
 
 
 def _current_pA(roi: Scan, context: Context | None, fov_nm: float | tuple[float, float], dose_e_per_A2: float) -> float:

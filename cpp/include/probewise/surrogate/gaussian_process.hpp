@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "probewise/surrogate/candidates.hpp"
+#include "probewise/surrogate/factor.hpp"
+#include "probewise/surrogate/kernels.hpp"
+#include "probewise/surrogate/prior.hpp"
+
+namespace probewise {
+
+class Maps;
+
+/// Of the rows of V, the products and the maps; factor and solves are float64 always.
+enum class Precision { float32, float64 };
+
+/// separable: a lattice and a separable kernel; a row of V is one small matrix product and is never stored.
+/// cached: V is kept, (n, candidates).
+enum class Plan { separable, cached };
+
+/// A map over all candidates; exactly one of the two is not null.
+struct MapView {
+  const double* f64 = nullptr;
+  const float* f32 = nullptr;
+  std::size_t size = 0;
+  double operator[](std::size_t i) const noexcept { return f64 != nullptr ? f64[i] : static_cast<double>(f32[i]); }
+};
+
+/// Exact Gaussian process whose posterior mean and deviation at all candidates are current after every `tell`.
+/// The prior mean is constant; a second value at a told candidate is a further row (a replicate).
+class GaussianProcess {
+ public:
+  GaussianProcess(Candidates candidates, Kernel kernel, Hyperparameters hyperparameters, double mean_constant,
+                  double alpha, Precision precision);
+  GaussianProcess(const GaussianProcess& other);
+  GaussianProcess(GaussianProcess&&) noexcept;
+  GaussianProcess& operator=(const GaussianProcess&) = delete;
+  GaussianProcess& operator=(GaussianProcess&&) = delete;
+  ~GaussianProcess();
+
+  /// Adds values at candidates: all of them or, when it throws, none. O(n) per candidate and value.
+  /// Throws std::invalid_argument (index out of range, value not finite, lengths differ), NotPositiveDefinite.
+  void tell(std::span<const std::int64_t> indices, std::span<const double> values);
+
+  /// Replaces all told values, in the order told, and keeps the factor.
+  void set_values(std::span<const double> values);
+
+  /// Rebuilds factor and maps under other hyperparameters.
+  void set_hyperparameters(const Hyperparameters& hyperparameters);
+
+  void reset();
+
+  /// Room for `rows` told values, so that `tell` allocates nothing before they are reached.
+  void reserve(std::size_t rows);
+
+  double log_marginal_likelihood() const;
+
+  /// One joint draw of the posterior at all candidates, by Matheron's rule from a draw of the prior.
+  void sample(std::uint64_t key, std::uint64_t stream, std::span<double> out);
+
+  /// How `sample` draws the prior.
+  PriorMethod sampling() const noexcept { return prior_.method(); }
+
+  /// A state to come back to: `rewind` forgets what was told since the last `remember`.
+  void remember();
+  void rewind();
+
+  MapView mean() const noexcept;
+  MapView deviation() const noexcept;
+  std::span<const std::int64_t> indices() const noexcept { return told_; }
+  std::span<const double> values() const noexcept { return values_; }
+  const Candidates& candidates() const noexcept { return candidates_; }
+  const Hyperparameters& hyperparameters() const noexcept { return hyperparameters_; }
+  Kernel kernel() const noexcept { return kernel_; }
+  Plan plan() const noexcept;
+  Precision precision() const noexcept { return precision_; }
+  double mean_constant() const noexcept { return mean_constant_; }
+  double alpha() const noexcept { return alpha_; }
+
+  /// Largest jitter added to the noise of a row, in units of the variance; 0 when none was needed.
+  double jitter() const noexcept { return jitter_; }
+
+ private:
+  void append(std::int64_t index, double value);
+  void rebuild();
+  void check_values(std::span<const double> values) const;
+
+  Candidates candidates_;
+  Kernel kernel_;
+  Hyperparameters hyperparameters_;
+  double mean_constant_, alpha_;
+  Precision precision_;
+  Factor factor_;
+  std::vector<std::int64_t> told_;
+  std::vector<double> values_;
+  std::vector<double> z_;  // L^-1 (y - m)
+  std::vector<double> row_, weight_;
+  std::unique_ptr<Maps> maps_;
+  PriorSampler prior_;
+  double jitter_ = 0.0, remembered_jitter_ = 0.0;
+  std::size_t remembered_ = 0;
+};
+
+}  // namespace probewise

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "probewise/engine.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+namespace probewise {
+
+namespace {
+
+// Stream of a member's own draws, apart from those of every step that counts its steps in the low bits.
+constexpr std::uint64_t member_stream = std::uint64_t{1} << 40;
+
+void check_length(std::size_t length, std::size_t candidates, const char* name) {
+  if (length != 0 && length != candidates) {
+    throw std::invalid_argument(std::string(name) + " has " + std::to_string(length) + " entries, expected " +
+                                std::to_string(candidates) + ", one for each candidate");
+  }
+}
+
+}  // namespace
+
+Engine::Engine(GaussianProcess surrogate)
+    : surrogate_(std::move(surrogate)),
+      scores_(surrogate_.candidates().size()),
+      blocked_(surrogate_.candidates().size()) {}
+
+void Engine::score_candidates(const ChoiceRequest& request, std::size_t member) {
+  if (!request.policy) {
+    surrogate_.sample(request.key.seed, request.key.stream + (member + 1) * member_stream, scores_);
+  } else {
+    const MapView mean = surrogate_.mean(), deviation = surrogate_.deviation();
+    if (mean.f64 != nullptr) {
+      score(*request.policy, request.parameters, std::span(mean.f64, mean.size),
+            std::span(deviation.f64, deviation.size), scores_);
+    } else {
+      score(*request.policy, request.parameters, std::span(mean.f32, mean.size),
+            std::span(deviation.f32, deviation.size), scores_);
+    }
+  }
+  if (!request.cost.empty()) charge(scores_, request.cost, request.cost_weight);
+}
+
+std::size_t Engine::choose(const ChoiceRequest& request, std::span<std::int64_t> chosen) {
+  const std::size_t candidates = surrogate_.candidates().size();
+  check_length(request.visited.size(), candidates, "visited");
+  check_length(request.cost.size(), candidates, "cost");
+  if (request.visited.empty()) {
+    std::fill(blocked_.begin(), blocked_.end(), std::uint8_t{0});
+  } else {
+    std::copy(request.visited.begin(), request.visited.end(), blocked_.begin());
+  }
+  if (!request.allow_told) {
+    for (const std::int64_t told : surrogate_.indices()) blocked_[static_cast<std::size_t>(told)] = 1;
+  }
+  const bool fresh_scores = request.method == BatchMethod::believer || !request.policy;
+  const bool believes = request.method == BatchMethod::believer && request.policy && chosen.size() > 1;
+  if (believes) surrogate_.remember();
+  std::size_t count = 0;
+  for (; count < chosen.size(); ++count) {
+    if (count == 0 || fresh_scores) score_candidates(request, count);
+    const std::int64_t best = choose_best(scores_, blocked_, request.key);
+    if (best < 0) break;
+    chosen[count] = best;
+    blocked_[static_cast<std::size_t>(best)] = 1;
+    if (believes && count + 1 < chosen.size()) {
+      const double belief = surrogate_.mean()[static_cast<std::size_t>(best)];
+      surrogate_.tell(std::span(&best, 1), std::span(&belief, 1));
+    }
+  }
+  if (believes) surrogate_.rewind();
+  return count;
+}
+
+void Engine::set_path(std::span<const double> offsets_yx, std::span<const double> centres_yx) {
+  if (offsets_yx.size() % 2 != 0) throw std::invalid_argument("offsets has an odd length, expected (n, 2)");
+  if (centres_yx.size() != 2 * surrogate_.candidates().size()) {
+    throw std::invalid_argument("centres has " + std::to_string(centres_yx.size() / 2) + " points, expected " +
+                                std::to_string(surrogate_.candidates().size()) + ", one for each candidate");
+  }
+  offsets_.assign(offsets_yx.begin(), offsets_yx.end());
+  centres_.assign(centres_yx.begin(), centres_yx.end());
+  path_.resize(offsets_.size());
+}
+
+std::span<const double> Engine::path(std::int64_t index) {
+  if (centres_.empty()) throw std::invalid_argument("path has no template, expected set_path first");
+  if (index < 0 || static_cast<std::size_t>(index) >= centres_.size() / 2) {
+    throw std::invalid_argument("index is " + std::to_string(index) + ", expected 0 to " +
+                                std::to_string(centres_.size() / 2 - 1));
+  }
+  const double y = centres_[2 * static_cast<std::size_t>(index)], x = centres_[2 * static_cast<std::size_t>(index) + 1];
+  for (std::size_t i = 0; i < offsets_.size(); i += 2) {
+    path_[i] = offsets_[i] + y;
+    path_[i + 1] = offsets_[i + 1] + x;
+  }
+  return path_;
+}
+
+std::int64_t Engine::step(std::int64_t index, double value, const ChoiceRequest& request) {
+  surrogate_.tell(std::span(&index, 1), std::span(&value, 1));
+  std::int64_t next = -1;
+  if (choose(request, std::span(&next, 1)) == 0) return -1;
+  if (!centres_.empty()) path(next);
+  return next;
+}
+
+}  // namespace probewise

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "probewise/surrogate/gaussian_process.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "probewise/errors.hpp"
+#include "surrogate/level.hpp"
+#include "surrogate/maps.hpp"
+
+namespace probewise {
+
+namespace {
+
+// In units of the variance. Rounding leaves 1e-13 or so in a squared pivot that is zero in exact arithmetic.
+constexpr double smallest_pivot = 1e-11;
+constexpr double jitter_ladder[] = {1e-10, 1e-8, 1e-6};
+
+}  // namespace
+
+GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperparameters hyperparameters,
+                                 double mean_constant, double alpha, Precision precision)
+    : candidates_(std::move(candidates)),
+      kernel_(kernel),
+      hyperparameters_(std::move(hyperparameters)),
+      mean_constant_(mean_constant),
+      alpha_(alpha),
+      precision_(precision),
+      prior_(candidates_, kernel, alpha) {
+  check_hyperparameters(hyperparameters_, candidates_.axes());
+  if (!std::isfinite(mean_constant)) {
+    throw std::invalid_argument("mean is " + std::to_string(mean_constant) + ", expected a finite number");
+  }
+  if (!(alpha >= 1e-3 && alpha <= 1e3)) {
+    throw std::invalid_argument("alpha is " + std::to_string(alpha) + ", expected 0.001 to 1000");
+  }
+  maps_ = make_maps(candidates_, kernel, alpha, precision);
+  rebuild();
+}
+
+GaussianProcess::GaussianProcess(const GaussianProcess& other)
+    : candidates_(other.candidates_),
+      kernel_(other.kernel_),
+      hyperparameters_(other.hyperparameters_),
+      mean_constant_(other.mean_constant_),
+      alpha_(other.alpha_),
+      precision_(other.precision_),
+      factor_(other.factor_),
+      told_(other.told_),
+      values_(other.values_),
+      z_(other.z_),
+      maps_(other.maps_->clone()),
+      prior_(other.prior_),
+      jitter_(other.jitter_) {}
+
+GaussianProcess::GaussianProcess(GaussianProcess&&) noexcept = default;
+GaussianProcess::~GaussianProcess() = default;
+
+void GaussianProcess::check_values(std::span<const double> values) const {
+  // Products of values and of their squares have to stay finite in the precision of the maps.
+  const double limit = precision_ == Precision::float64 ? 1e150 : 1e30;
+  for (const double value : values) {
+    if (!(std::fabs(value) <= limit)) {
+      throw std::invalid_argument("value is " + std::to_string(value) + ", expected a finite number of at most " +
+                                  (precision_ == Precision::float64 ? "1e150" : "1e30 (float32)"));
+    }
+  }
+}
+
+void GaussianProcess::tell(std::span<const std::int64_t> indices, std::span<const double> values) {
+  if (indices.size() != values.size()) {
+    throw std::invalid_argument("value has " + std::to_string(values.size()) + " entries, expected one for each of " +
+                                std::to_string(indices.size()) + " indices");
+  }
+  for (const std::int64_t index : indices) {
+    if (index < 0 || static_cast<std::size_t>(index) >= candidates_.size()) {
+      throw std::invalid_argument("index is " + std::to_string(index) + ", expected 0 to " +
+                                  std::to_string(candidates_.size() - 1));
+    }
+  }
+  check_values(values);
+  const std::size_t before = told_.size();
+  try {
+    for (std::size_t i = 0; i < indices.size(); ++i) append(indices[i], values[i]);
+  } catch (...) {
+    told_.resize(before);
+    values_.resize(before);
+    rebuild();
+    throw;
+  }
+  if (!indices.empty()) maps_->update_deviation(std::sqrt(hyperparameters_.variance));
+}
+
+void GaussianProcess::append(std::int64_t index, double value) {
+  const std::size_t n = told_.size();
+  row_.resize(n);
+  maps_->covariance(told_, index, row_);
+  factor_.solve_forward(row_);
+  const auto dot = surrogate_loops().dot;
+  double pivot = 1.0 + hyperparameters_.noise / hyperparameters_.variance - dot(n, row_.data(), row_.data());
+  if (!(pivot > smallest_pivot)) {
+    const auto rung = std::find_if(std::begin(jitter_ladder), std::end(jitter_ladder),
+                                   [pivot](double step) { return pivot + step > smallest_pivot; });
+    if (rung == std::end(jitter_ladder)) {
+      throw NotPositiveDefinite("covariance of the told values is not positive definite at value " + std::to_string(n) +
+                                " (candidate " + std::to_string(index) +
+                                "), a jitter of 1e-6 of the variance included");
+    }
+    pivot += *rung;
+    jitter_ = std::max(jitter_, *rung);
+  }
+  const double diagonal = std::sqrt(pivot);
+  const double z = (value - mean_constant_ - dot(n, row_.data(), z_.data())) / diagonal;
+  if (maps_->wants_backward_solve()) {
+    weight_.assign(row_.begin(), row_.end());
+    factor_.solve_backward(weight_);
+    maps_->append(told_, index, weight_, diagonal, z);
+  } else {
+    maps_->append(told_, index, row_, diagonal, z);
+  }
+  factor_.append(row_, diagonal);
+  z_.push_back(z);
+  told_.push_back(index);
+  values_.push_back(value);
+}
+
+void GaussianProcess::rebuild() {
+  const std::vector<std::int64_t> told = std::move(told_);
+  const std::vector<double> values = std::move(values_);
+  told_.clear();
+  values_.clear();
+  z_.clear();
+  factor_.truncate(0);
+  jitter_ = 0.0;
+  const double amplitude = std::sqrt(hyperparameters_.variance);
+  maps_->restart(hyperparameters_.lengthscale, mean_constant_, amplitude);
+  for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i]);
+  maps_->update_deviation(amplitude);
+}
+
+void GaussianProcess::set_values(std::span<const double> values) {
+  if (values.size() != told_.size()) {
+    throw std::invalid_argument("values has " + std::to_string(values.size()) + " entries, expected " +
+                                std::to_string(told_.size()) + ", one for each told value");
+  }
+  check_values(values);
+  values_.assign(values.begin(), values.end());
+  std::transform(values_.begin(), values_.end(), z_.begin(), [this](double y) { return y - mean_constant_; });
+  factor_.solve_forward(z_);
+  weight_.assign(z_.begin(), z_.end());
+  factor_.solve_backward(weight_);
+  maps_->set_mean(told_, weight_, z_, mean_constant_);
+}
+
+void GaussianProcess::set_hyperparameters(const Hyperparameters& hyperparameters) {
+  check_hyperparameters(hyperparameters, candidates_.axes());
+  const Hyperparameters before = hyperparameters_;
+  const std::vector<std::int64_t> told = told_;
+  const std::vector<double> values = values_;
+  try {
+    hyperparameters_ = hyperparameters;
+    prior_.forget();
+    rebuild();
+  } catch (...) {
+    hyperparameters_ = before;
+    told_ = told;
+    values_ = values;
+    rebuild();
+    throw;
+  }
+}
+
+void GaussianProcess::reset() {
+  told_.clear();
+  values_.clear();
+  rebuild();
+}
+
+void GaussianProcess::reserve(std::size_t rows) {
+  factor_.reserve(rows);
+  maps_->reserve(rows);
+  told_.reserve(rows);
+  values_.reserve(rows);
+  z_.reserve(rows);
+  row_.reserve(rows);
+  weight_.reserve(rows);
+}
+
+double GaussianProcess::log_marginal_likelihood() const {
+  const auto n = static_cast<double>(told_.size());
+  double log_determinant = 0.0;
+  for (std::size_t i = 0; i < told_.size(); ++i) log_determinant += std::log(factor_.diagonal(i));
+  const double variance = hyperparameters_.variance;
+  const double misfit = surrogate_loops().dot(z_.size(), z_.data(), z_.data()) / variance;
+  return -0.5 * misfit - log_determinant - 0.5 * n * std::log(2.0 * M_PI * variance);
+}
+
+void GaussianProcess::sample(std::uint64_t key, std::uint64_t stream, std::span<double> out) {
+  if (out.size() != candidates_.size()) throw std::invalid_argument("out has the wrong length");
+  prior_.draw(candidates_, hyperparameters_.lengthscale, key, stream, out);
+  const double amplitude = std::sqrt(hyperparameters_.variance);
+  for (double& value : out) value = mean_constant_ + amplitude * value;
+  // Matheron: what the draw would have to be corrected by to agree with the noisy values told.
+  constexpr std::uint64_t noise_blocks = std::uint64_t{1} << 62;
+  std::vector<double> residual(told_.size());
+  standard_normals(key, stream, noise_blocks, residual);
+  const double noise = std::sqrt(hyperparameters_.noise);
+  for (std::size_t i = 0; i < told_.size(); ++i) {
+    residual[i] = values_[i] - out[static_cast<std::size_t>(told_[i])] - noise * residual[i];
+  }
+  factor_.solve_forward(residual);
+  factor_.solve_backward(residual);
+  maps_->add_covariances(told_, residual, out);
+}
+
+void GaussianProcess::remember() {
+  remembered_ = told_.size();
+  remembered_jitter_ = jitter_;
+  maps_->remember();
+}
+
+void GaussianProcess::rewind() {
+  factor_.truncate(remembered_);
+  told_.resize(remembered_);
+  values_.resize(remembered_);
+  z_.resize(remembered_);
+  jitter_ = remembered_jitter_;
+  maps_->rewind(remembered_);
+}
+
+MapView GaussianProcess::mean() const noexcept { return maps_->mean(); }
+MapView GaussianProcess::deviation() const noexcept { return maps_->deviation(); }
+Plan GaussianProcess::plan() const noexcept { return plan_for(candidates_, kernel_); }
+
+}  // namespace probewise

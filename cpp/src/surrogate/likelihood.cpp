@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "probewise/surrogate/likelihood.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "probewise/surrogate/dense.hpp"
+#include "surrogate/level.hpp"
+
+namespace probewise {
+
+Likelihood::Likelihood(std::span<const double> points, std::size_t axes, std::span<const double> residuals,
+                       Kernel kernel, double alpha)
+    : axes_(axes),
+      size_(residuals.size()),
+      order_(padded_order(size_)),
+      kernel_(kernel),
+      alpha_(alpha),
+      points_(points.size()),
+      residuals_(residuals.begin(), residuals.end()),
+      scaled_(points.size()),
+      covariance_(order_ * order_),
+      slope_(size_ * size_),
+      factor_(order_ * order_),
+      inverse_(order_ * order_),
+      scratch_(order_ * order_),
+      solution_(size_),
+      weight_(size_) {
+  if (axes == 0 || size_ == 0 || points.size() != axes * size_) {
+    throw std::invalid_argument("points has " + std::to_string(points.size()) + " coordinates, expected " +
+                                std::to_string(axes) + " for each of " + std::to_string(size_) + " values");
+  }
+  for (std::size_t i = 0; i < size_; ++i) {
+    for (std::size_t axis = 0; axis < axes; ++axis) points_[axis * size_ + i] = points[i * axes + axis];
+  }
+}
+
+double Likelihood::evaluate(const Hyperparameters& hyperparameters, std::span<double> gradient) {
+  check_hyperparameters(hyperparameters, axes_);
+  if (gradient.size() != axes_ + 2) throw std::invalid_argument("gradient has the wrong length");
+  const SurrogateLoops& loops = surrogate_loops();
+  const double ratio = hyperparameters.noise / hyperparameters.variance;
+  std::vector<double> origin(axes_);
+  for (std::size_t axis = 0; axis < axes_; ++axis) {
+    for (std::size_t i = 0; i < size_; ++i) {
+      scaled_[axis * size_ + i] = points_[axis * size_ + i] / hyperparameters.lengthscale[axis];
+    }
+  }
+  std::fill(factor_.begin(), factor_.end(), 0.0);
+  for (std::size_t i = 0; i < order_; ++i) {
+    if (i < size_) {
+      for (std::size_t axis = 0; axis < axes_; ++axis) origin[axis] = scaled_[axis * size_ + i];
+      double* row = covariance_.data() + i * order_;
+      loops.kernel_row(static_cast<int>(kernel_), alpha_, axes_, i + 1, scaled_.data(), size_, origin.data(), row,
+                       slope_.data() + i * size_);
+      std::copy_n(row, i + 1, factor_.data() + i * order_);
+      factor_[i * order_ + i] += ratio;
+    } else {
+      factor_[i * order_ + i] = 1.0;
+    }
+  }
+  cholesky(factor_, order_);
+  double log_determinant = 0.0;
+  for (std::size_t i = 0; i < size_; ++i) log_determinant += std::log(factor_[i * order_ + i]);
+  invert_lower(factor_, order_, inverse_);
+  gram_of_lower(inverse_, order_, scratch_, factor_);  // the factor is no longer needed: K^-1 takes its place
+  for (std::size_t i = 0; i < size_; ++i) {
+    solution_[i] = loops.dot(size_, factor_.data() + i * order_, residuals_.data());
+  }
+  const double variance = hyperparameters.variance;
+  const double misfit = loops.dot(size_, solution_.data(), residuals_.data()) / variance;
+  const auto n = static_cast<double>(size_);
+  double trace = 0.0, squares = 0.0;
+  std::fill(gradient.begin(), gradient.end(), 0.0);
+  for (std::size_t i = 0; i < size_; ++i) {
+    trace += factor_[i * order_ + i];
+    squares += solution_[i] * solution_[i] / variance;
+    // Off-diagonal pairs count twice, which cancels the half of the trace formula.
+    for (std::size_t j = 0; j < i; ++j) {
+      weight_[j] = solution_[i] * solution_[j] / variance - factor_[i * order_ + j];
+    }
+    for (std::size_t axis = 0; axis < axes_; ++axis) {
+      gradient[axis] += loops.lengthscale_gradient(static_cast<int>(kernel_), i, weight_.data(),
+                                                   covariance_.data() + i * order_, slope_.data() + i * size_,
+                                                   scaled_.data() + axis * size_, scaled_[axis * size_ + i]);
+    }
+  }
+  const double of_noise = 0.5 * ratio * (squares - trace);
+  gradient[axes_] = 0.5 * (misfit - n) - of_noise;
+  gradient[axes_ + 1] = of_noise;
+  return -0.5 * misfit - log_determinant - 0.5 * n * std::log(2.0 * M_PI * variance);
+}
+
+}  // namespace probewise

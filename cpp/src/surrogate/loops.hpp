@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+#include <cstddef>
+#include <type_traits>
+
+#include "surrogate/level.hpp"
+
+namespace probewise {
+
+/// The loops of one precision, so that the storage plans are written once.
+template <class T>
+struct LoopsOf {
+  static constexpr bool wide = std::is_same_v<T, double>;
+
+  static void multiply(std::size_t rows, std::size_t cols, std::size_t depth, const T* a, std::size_t lda, const T* b,
+                       std::size_t ldb, T* c, std::size_t ldc) {
+    if constexpr (wide) {
+      surrogate_loops().multiply_f64(rows, cols, depth, a, lda, b, ldb, c, ldc, Store::set);
+    } else {
+      surrogate_loops().multiply_f32(rows, cols, depth, a, lda, b, ldb, c, ldc, Store::set);
+    }
+  }
+
+  /// In strips that stay in the first-level cache while all rows pass over them.
+  static void subtract_rows(std::size_t n, std::size_t count, const double* weight, const T* rows, std::size_t stride,
+                            T* out) {
+    constexpr std::size_t strip = 2048;
+    for (std::size_t j = 0; j < n; j += strip) {
+      const std::size_t length = n - j < strip ? n - j : strip;
+      if constexpr (wide) {
+        surrogate_loops().subtract_rows_f64(length, count, weight, rows + j, stride, out + j);
+      } else {
+        surrogate_loops().subtract_rows_f32(length, count, weight, rows + j, stride, out + j);
+      }
+    }
+  }
+
+  static void absorb(std::size_t n, double scale, double shift, T* v, T* variance, T* mean) {
+    if constexpr (wide) {
+      surrogate_loops().absorb_f64(n, scale, shift, v, variance, mean);
+    } else {
+      surrogate_loops().absorb_f32(n, static_cast<T>(scale), static_cast<T>(shift), v, variance, mean);
+    }
+  }
+
+  static void absorb_product(std::size_t n, T factor, const T* kernel, const T* explained, double scale, double shift,
+                             T* variance, T* mean) {
+    if constexpr (wide) {
+      surrogate_loops().absorb_product_f64(n, factor, kernel, explained, scale, shift, variance, mean);
+    } else {
+      surrogate_loops().absorb_product_f32(n, factor, kernel, explained, static_cast<T>(scale), static_cast<T>(shift),
+                                           variance, mean);
+    }
+  }
+
+  static void deviation(std::size_t n, double amplitude, const T* variance, T* out) {
+    if constexpr (wide) {
+      surrogate_loops().deviation_f64(n, amplitude, variance, out);
+    } else {
+      surrogate_loops().deviation_f32(n, static_cast<T>(amplitude), variance, out);
+    }
+  }
+};
+
+}  // namespace probewise

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+#include <algorithm>
+#include <type_traits>
+#include <vector>
+
+#include "surrogate/loops.hpp"
+#include "surrogate/maps.hpp"
+
+namespace probewise {
+
+/// The three maps of a posterior and the copy that `rewind` puts back. `variance` is in units of the prior's.
+template <class T>
+struct MapState {
+  std::vector<T> mean, variance, deviation;
+  std::vector<T> kept_mean, kept_variance, kept_deviation;
+
+  explicit MapState(std::size_t size) : mean(size), variance(size), deviation(size) {}
+
+  void restart(double constant, double amplitude) {
+    std::fill(mean.begin(), mean.end(), static_cast<T>(constant));
+    std::fill(variance.begin(), variance.end(), T{1});
+    std::fill(deviation.begin(), deviation.end(), static_cast<T>(amplitude));
+  }
+
+  void update_deviation(double amplitude) {
+    LoopsOf<T>::deviation(variance.size(), amplitude, variance.data(), deviation.data());
+  }
+
+  void remember() {
+    kept_mean = mean;
+    kept_variance = variance;
+    kept_deviation = deviation;
+  }
+
+  // Copied, not swapped: views of the maps handed out to callers stay valid.
+  void rewind() {
+    std::copy(kept_mean.begin(), kept_mean.end(), mean.begin());
+    std::copy(kept_variance.begin(), kept_variance.end(), variance.begin());
+    std::copy(kept_deviation.begin(), kept_deviation.end(), deviation.begin());
+  }
+
+  static MapView view(const std::vector<T>& map) noexcept {
+    if constexpr (std::is_same_v<T, double>) {
+      return {map.data(), nullptr, map.size()};
+    } else {
+      return {nullptr, map.data(), map.size()};
+    }
+  }
+};
+
+}  // namespace probewise

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+#include <array>
+#include <cstdlib>
+
+#include "surrogate/map_state.hpp"
+
+namespace probewise {
+
+/// On a lattice a separable kernel is k(r - r') k(c - c'), so that w^T K(X, G) for weights w on told sites X is
+/// A (W B): W B gathers the told sites of each lattice row into one line, and A, one column per row that holds a
+/// told site, spreads the lines. A row of V costs candidates x min(told rows, lattice rows), however many are told,
+/// and V itself is never stored.
+template <class T>
+class SeparableMaps final : public Maps {
+ public:
+  SeparableMaps(const Candidates& candidates, Kernel kernel)
+      : candidates_(candidates),
+        kernel_(kernel),
+        rows_(candidates.rows()),
+        cols_(candidates.cols()),
+        width_(padded_columns(cols_)),
+        stride_(width_ + 64 / sizeof(T)),
+        state_(candidates.size()),
+        line_of_row_(rows_, -1),
+        spread_(rows_ * rows_),
+        lines_(rows_ * stride_),
+        explained_(rows_ * stride_) {
+    for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
+      exact_[axis].resize(2 * (axis == 0 ? rows_ : cols_) - 1);
+      table_[axis].resize(exact_[axis].size());
+    }
+    if constexpr (!LoopsOf<T>::wide) narrow_lines_.resize(lines_.size());
+  }
+
+  std::unique_ptr<Maps> clone() const override { return std::make_unique<SeparableMaps>(*this); }
+
+  void restart(std::span<const double> lengthscale, double constant, double amplitude) override {
+    for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
+      const std::size_t length = axis == 0 ? rows_ : cols_;
+      std::vector<double> offset(2 * length - 1);
+      for (std::size_t i = 0; i < offset.size(); ++i) {
+        offset[i] =
+            (static_cast<double>(i) - static_cast<double>(length - 1)) * candidates_.spacing(axis) / lengthscale[axis];
+      }
+      const double origin = 0.0;
+      surrogate_loops().kernel_row(static_cast<int>(kernel_), 1.0, 1, offset.size(), offset.data(), 0, &origin,
+                                   exact_[axis].data(), nullptr);
+      std::transform(exact_[axis].begin(), exact_[axis].end(), table_[axis].begin(),
+                     [](double value) { return static_cast<T>(value); });
+    }
+    std::fill(line_of_row_.begin(), line_of_row_.end(), -1);
+    row_of_line_.clear();
+    first_use_.clear();
+    state_.restart(constant, amplitude);
+  }
+
+  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) const override {
+    const std::size_t row = row_of(index), col = col_of(index);
+    const double* along_rows = exact_[0].data() + (rows_ - 1 - row);
+    const double* along_cols = exact_[1].data() + (cols_ - 1 - col);
+    for (std::size_t i = 0; i < told.size(); ++i) out[i] = along_rows[row_of(told[i])] * along_cols[col_of(told[i])];
+  }
+
+  bool wants_backward_solve() const noexcept override { return true; }
+
+  void append(std::span<const std::int64_t> told, std::int64_t index, std::span<const double> weight, double diagonal,
+              double z) override {
+    explain(told, weight);
+    const std::size_t row = row_of(index), col = col_of(index);
+    const T* along_rows = table_[0].data() + (rows_ - 1 - row);
+    const T* along_cols = table_[1].data() + (cols_ - 1 - col);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      LoopsOf<T>::absorb_product(cols_, along_rows[r], along_cols, explained_.data() + r * stride_, 1.0 / diagonal, z,
+                                 state_.variance.data() + r * cols_, state_.mean.data() + r * cols_);
+    }
+    add_line(row, told.size());
+  }
+
+  void set_mean(std::span<const std::int64_t> told, std::span<const double> alpha, std::span<const double>,
+                double constant) override {
+    explain(told, alpha);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      for (std::size_t c = 0; c < cols_; ++c) {
+        state_.mean[r * cols_ + c] = static_cast<T>(constant) + explained_[r * stride_ + c];
+      }
+    }
+  }
+
+  void add_covariances(std::span<const std::int64_t> told, std::span<const double> alpha,
+                       std::span<double> out) const override {
+    std::vector<double> lines(row_of_line_.size() * stride_);
+    gather(told, alpha, lines);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      for (std::size_t line = 0; line < row_of_line_.size(); ++line) {
+        surrogate_loops().axpy(cols_, exact_[0][rows_ - 1 + r - row_of_line_[line]], lines.data() + line * stride_,
+                               out.data() + r * cols_);
+      }
+    }
+  }
+
+  void update_deviation(double amplitude) override { state_.update_deviation(amplitude); }
+
+  void reserve(std::size_t) override {
+    row_of_line_.reserve(rows_);
+    first_use_.reserve(rows_);
+  }
+
+  void remember() override { state_.remember(); }
+
+  void rewind(std::size_t rows) override {
+    state_.rewind();
+    while (!first_use_.empty() && first_use_.back() >= rows) {
+      line_of_row_[row_of_line_.back()] = -1;
+      row_of_line_.pop_back();
+      first_use_.pop_back();
+    }
+  }
+
+  MapView mean() const noexcept override { return state_.view(state_.mean); }
+  MapView deviation() const noexcept override { return state_.view(state_.deviation); }
+
+ private:
+  std::size_t row_of(std::int64_t index) const noexcept { return static_cast<std::size_t>(index) / cols_; }
+  std::size_t col_of(std::int64_t index) const noexcept { return static_cast<std::size_t>(index) % cols_; }
+
+  void add_line(std::size_t row, std::size_t told_before) {
+    if (line_of_row_[row] >= 0) return;
+    const std::size_t line = row_of_line_.size();
+    line_of_row_[row] = static_cast<std::ptrdiff_t>(line);
+    row_of_line_.push_back(row);
+    first_use_.push_back(told_before);
+    for (std::size_t r = 0; r < rows_; ++r) spread_[r * rows_ + line] = table_[0][rows_ - 1 + r - row];
+  }
+
+  /// W B: one line for every lattice row that holds a told site.
+  void gather(std::span<const std::int64_t> told, std::span<const double> weight, std::span<double> lines) const {
+    std::fill_n(lines.begin(), row_of_line_.size() * stride_, 0.0);
+    for (std::size_t i = 0; i < told.size(); ++i) {
+      const auto line = static_cast<std::size_t>(line_of_row_[row_of(told[i])]);
+      surrogate_loops().axpy(cols_, weight[i], exact_[1].data() + (cols_ - 1 - col_of(told[i])),
+                             lines.data() + line * stride_);
+    }
+  }
+
+  void explain(std::span<const std::int64_t> told, std::span<const double> weight) {
+    gather(told, weight, lines_);
+    const std::size_t depth = row_of_line_.size();
+    if constexpr (LoopsOf<T>::wide) {
+      LoopsOf<T>::multiply(rows_, width_, depth, spread_.data(), rows_, lines_.data(), stride_, explained_.data(),
+                           stride_);
+    } else {
+      std::transform(lines_.begin(), lines_.begin() + static_cast<std::ptrdiff_t>(depth * stride_),
+                     narrow_lines_.begin(), [](double value) { return static_cast<T>(value); });
+      LoopsOf<T>::multiply(rows_, width_, depth, spread_.data(), rows_, narrow_lines_.data(), stride_,
+                           explained_.data(), stride_);
+    }
+  }
+
+  Candidates candidates_;
+  Kernel kernel_;
+  // One cache line more than the width: at a power of two all lines of a column would share a few cache sets.
+  std::size_t rows_, cols_, width_, stride_;
+  MapState<T> state_;
+  std::array<std::vector<double>, 2> exact_;  // kernel along an axis at offsets -(length - 1) .. length - 1
+  std::array<std::vector<T>, 2> table_;
+  std::vector<std::ptrdiff_t> line_of_row_;
+  std::vector<std::size_t> row_of_line_, first_use_;
+  std::vector<T> spread_;
+  std::vector<double> lines_;
+  std::vector<T> narrow_lines_, explained_;
+};
+
+}  // namespace probewise
