@@ -32,7 +32,8 @@ class FrameSpectra:
     hold shot noise only, whose magnitude is Rayleigh distributed: 94 % of them lie under twice the median.
     Periods over 1 nm are left out.
     Values of their own: "intensity" (mean counts), "spacing_nm" (1/sqrt|g1 x g2| of the two strongest peaks),
-    "spacing_1_nm" and "spacing_2_nm" (1/|g| of each, see `spectrum_peaks`).
+    "spacing_1_nm" and "spacing_2_nm" (1/|g| of each, see `spectrum_peaks`); NaN where a window has no such peak or two
+    lattices meet in it (`SpectrumPeaks.undisturbed`).
     """
 
     def __init__(self, window_px: int | None, step_px: int | None, convention: Convention) -> None:
@@ -62,12 +63,13 @@ class FrameSpectra:
             spectra[:] = 0
         expected = expected_peaks(spectra, self._window, self._pixel_nm, crop=_CROP)
         peaks = peaks_at(image, corners, self._window, self._pixel_nm, expected)
+        undisturbed = peaks.undisturbed()
         spacings = np.full((len(corners), 2), np.nan)
-        spacings[:, : len(expected)] = peaks.spacings_nm()
+        spacings[:, : len(expected)] = np.where(undisturbed, peaks.spacings_nm(), np.nan)
         centres = (corners + self._window / 2) / np.array(self._shape, dtype=np.float64)
         extra = {
             "intensity": means,
-            "spacing_nm": peaks.mean_spacing_nm(),
+            "spacing_nm": np.where(undisturbed.all(axis=1), peaks.mean_spacing_nm(), np.nan),
             "spacing_1_nm": spacings[:, 0].copy(),
             "spacing_2_nm": spacings[:, 1].copy(),
         }
