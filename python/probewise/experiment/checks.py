@@ -101,16 +101,16 @@ def _windows(c: Configuration) -> Iterator[str]:
     yield from windows(c, pixels(c.sites.side_nm, pixel), window)
 
 
-def windows(c: Configuration, side_px: int, window_px: int) -> Iterator[str]:
+def windows(c: Configuration, side_px: int, window_px: int | None) -> Iterator[str]:
     """Do the descriptor's windows fit a frame of `side_px`?"""
     if side_px < 2:
         yield f"sites.pixel_nm is {c.pixel_nm}, expected at least two pixels over sites.side_nm = {c.sites.side_nm:g}"
-    if window_px > side_px:
+    if window_px is not None and window_px > side_px:
         yield (
             f"descriptor.window_px is {window_px}, expected at most the {side_px} px of a frame "
             f"(sites.side_nm / sites.pixel_nm)"
         )
-    if window_px % 2:
+    if window_px is not None and window_px % 2:
         yield f"descriptor.window_px is {window_px}, expected an even number (its spectrum is cropped about the centre)"
 
 

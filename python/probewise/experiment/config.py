@@ -99,10 +99,12 @@ class MeasureTable(Table):
 
 
 class DescriptorTable(Table):
+    """window_px, step_px: unset, the workflow takes 2.56 nm, at most the frame, and half of it."""
+
     workflow: Literal["linear"] = "linear"
     method: Literal["nmf", "pca", "svd", "nfindr"] = "nmf"
-    window_px: Count = 128
-    step_px: Count = 64
+    window_px: Count | None = None
+    step_px: Count | None = None
     components: Annotated[int, Field(ge=2, le=64)] = 4
     refit_every: Count = 20
 
@@ -112,7 +114,7 @@ class ComponentTable(Table):
 
     by: Annotated[int, Field(ge=0)] | str = "rare"
     index: Annotated[int, Field(ge=0)] | None = None
-    sense: Literal["auto", "maximise", "minimise"] = "auto"
+    sense: Literal["auto", "maximise", "minimise", "deviation"] = "auto"
 
 
 class SurrogateTable(Table):

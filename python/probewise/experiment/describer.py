@@ -35,7 +35,7 @@ class Describer(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None: ...
 
-    def needs_refit(self, residuals: Sequence[float]) -> bool: ...
+    def needs_refit(self, recent: Sequence[FloatArray]) -> bool: ...
 
 
 class Scalarized:
@@ -74,7 +74,7 @@ class Scalarized:
     def restore(self, state: dict[str, Any]) -> None:
         pass
 
-    def needs_refit(self, residuals: Sequence[float]) -> bool:
+    def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
         return False
 
 
@@ -125,16 +125,12 @@ def chosen_component(configuration: Configuration, given: Any, ask: Callable[...
         raise ConfigurationError("component.by is 'callback', expected the callable itself, given in Python")
     if table.by == "index" or (table.by == "rare" and table.index is not None):
         return table.index
-    if isinstance(table.by, int) or table.by in ("rare", "max-variance"):
-        return table.by
-    return _template(str(table.by))
+    if isinstance(table.by, str) and table.by.endswith(".npy"):
+        return _template(table.by)
+    return table.by
 
 
 def _template(path: str) -> Any:
-    if not path.endswith(".npy"):
-        raise ConfigurationError(
-            f"component.by is {path!r}, expected rare, max-variance, ask, an index or a template (.npy)"
-        )
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:

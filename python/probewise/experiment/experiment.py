@@ -30,7 +30,8 @@ class Experiment:
     configuration  checked tables; None builds them from `tables`, whose names and keys are those of the TOML file.
                    `measure.scalarize` may be a callable (frame -> value or (value, variance)), `component.by` a
                    callable or a template array
-    ask            called by the workflow when `component.by` is "ask"; returns the component's index
+    out            the run's folder, new or empty, instead of `run.out`
+    ask            called as ask(descriptions, frames, workflow) when `component.by` is "ask"; returns the component
 
     Nothing is touched before the first step. `run`, the end of an iteration, any error and `close` leave the beam
     safe and the journal complete; a `with` block closes as well.
@@ -42,6 +43,7 @@ class Experiment:
         /,
         configuration: Configuration | None = None,
         *,
+        out: str | Path | None = None,
         ask: Callable[..., int] | None = None,
         **tables: Any,
     ) -> None:
@@ -56,6 +58,7 @@ class Experiment:
         self.configuration = configuration
         self._events = Events()
         self._directory: Path | None = None
+        self._out = out
         self._resumed = False
         self._loop: Loop | None = None
         self._summary: Summary | None = None
@@ -127,7 +130,7 @@ class Experiment:
         return step
 
     def on(self, event: str, callback: Callable[[Any], None]) -> None:
-        """Call back at "start", "survey", "step", "fit", "notice", "stage" or "stop", on the loop's thread."""
+        """Call back at "start", "survey", "frame" (accepted, before it is described), "step", "fit", "notice", "stage" or "stop", on the loop's thread."""
         self._events.on(event, callback)
 
     def pause(self) -> None:
@@ -173,8 +176,9 @@ class Experiment:
         else:
             if self._directory is not None:
                 raise Error(f"the run in {self._directory} was closed, expected Experiment.resume to go on")
-            run = self.configuration.run
-            self._directory = make_folder(run.out, self.configuration.instrument.uri, run.seed)
+            table = self.configuration.run
+            out = table.out if self._out is None else self._out
+            self._directory = make_folder(out, self.configuration.instrument.uri, table.seed)
             journal = create_journal(self.configuration, self._directory)
             opened = begin(self.configuration, self._hooks, journal)
         self._events.emit("start", self)
@@ -189,4 +193,3 @@ class Experiment:
         )
         self._events.emit("stop", self._summary)
         self.close()
-

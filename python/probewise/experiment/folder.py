@@ -21,7 +21,7 @@ def default_name(source: str, seed: int, now: datetime | None = None) -> str:
     return f"{stamp}-{reduced or 'run'}-{seed}"
 
 
-def make_folder(out: str | None, source: str, seed: int) -> Path:
+def make_folder(out: str | Path | None, source: str, seed: int) -> Path:
     """A new, empty folder for a run.
 
     raises  ConfigurationError when it holds something already, StorageError when it cannot be made or is full

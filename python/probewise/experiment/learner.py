@@ -7,7 +7,8 @@ hyper-parameters along instead of fitting them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from probewise.experiment.belief import Belief, FitRecord
 from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Describer, Scalarized
 from probewise.types import Description, FloatArray, IntArray
-
 
 FEWEST_TO_FIT = 4  # below it a fit only repeats its priors
 
@@ -38,12 +38,13 @@ class Lesson:
 
 @dataclass
 class Seen:
-    """A measured frame, without its pixels."""
+    """A measured frame, without its pixels. told: it gave a finite value and the surrogate knows it."""
 
     site: int
     description: Description
     unbiased: bool
-    residual: float = field(default=0.0)
+    told: bool = False
+    residual: FloatArray | None = None
 
 
 class Learner:
@@ -69,39 +70,48 @@ class Learner:
         self.seen.append(Seen(site, description, unbiased))
         self._since_basis += 1
         self._since_fit += 1
-        value = None
+        value: float | None = None
         if self.describer.fitted:
             value = self._tell(self.seen[-1])
+            if value is None:
+                notices.append(f"site {site} gave no finite value: the surrogate is not told")
         basis = self._basis(notices) if again is None else self._basis_again(again.basis)
         if basis is not None:
-            value = self.describer.value(description)
+            value = self._value(self.seen[-1])
         fit = self._fit(basis is not None, notices) if again is None else self._fit_again(again.fit)
         return Lesson(value, basis, fit, tuple(notices))
 
-    def _tell(self, seen: Seen) -> float:
+    def _tell(self, seen: Seen) -> float | None:
+        """Tell the surrogate one frame's values; None when it has no finite one."""
+        seen.residual = np.asarray(self.describer.residual(seen.description))
         values, candidates = self._located(seen)
-        self.belief.tell(seen.site, candidates, values, unbiased=seen.unbiased)
-        seen.residual = float(np.mean(self.describer.residual(seen.description)))
-        return self.describer.value(seen.description)
+        seen.told = len(values) > 0
+        if seen.told:
+            self.belief.tell(seen.site, candidates, values, unbiased=seen.unbiased)
+        return self._value(seen)
+
+    def _value(self, seen: Seen) -> float | None:
+        value = self.describer.value(seen.description)
+        return value if math.isfinite(value) else None
 
     def _located(self, seen: Seen) -> tuple[FloatArray, IntArray]:
-        """Values and candidates of one frame: its own value, or those of its windows on a finer lattice."""
+        """Finite values and candidates of one frame: its own value, or those of its windows on a finer lattice."""
         if self.belief.candidates.refine == 1:
-            return (
-                np.array([self.describer.value(seen.description)]),
-                self.belief.candidates.nearest(seen.site, np.zeros((1, 2))),
-            )
-        values = np.asarray(self.describer.window_values(seen.description), dtype=np.float64)
-        return values, self.belief.candidates.nearest(seen.site, seen.description.centre_yx)
+            values, centres = np.array([self.describer.value(seen.description)]), np.full((1, 2), 0.5)
+        else:
+            values = np.asarray(self.describer.window_values(seen.description), dtype=np.float64)
+            centres = seen.description.centre_yx
+        finite = np.isfinite(values)
+        return values[finite], self.belief.candidates.nearest(seen.site, centres[finite])
 
     def _basis_due(self) -> bool:
         if isinstance(self.describer, Scalarized):
             return False
         if not self.describer.fitted:
             return len(self.seen) >= self.start_sites
-        if self._since_basis >= self._configuration.descriptor.refit_every:
-            return True
-        return self.describer.needs_refit([seen.residual for seen in self.seen])
+        newest = self.seen[len(self.seen) - self._since_basis :]
+        recent = [seen.residual for seen in newest if seen.residual is not None]
+        return self.describer.needs_refit(recent)
 
     def _basis(self, notices: list[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         if not self._basis_due():
@@ -122,14 +132,15 @@ class Learner:
     def _take_basis(self) -> None:
         """Value everything seen with the new basis, and tell it."""
         self._since_basis = 0
-        known = len(self.belief.told)
-        located = [self._located(seen) for seen in self.seen[:known]]
-        if known:
+        old = [seen for seen in self.seen if seen.told]
+        if old:
+            located = [self._located(seen) for seen in old]
             self.belief.replace([candidates for _, candidates in located], [values for values, _ in located])
-        for seen in self.seen[:known]:
-            seen.residual = float(np.mean(self.describer.residual(seen.description)))
-        for seen in self.seen[known:]:
-            self._tell(seen)
+        for seen in self.seen:
+            if seen.told:
+                seen.residual = np.asarray(self.describer.residual(seen.description))
+            else:
+                self._tell(seen)
         self.belief.standardise()
 
     def _fit(self, new_basis: bool, notices: list[str]) -> FitRecord | None:

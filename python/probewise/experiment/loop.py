@@ -68,8 +68,9 @@ class Loop:
         shot = self._shoot(plan, watch)
         description, lesson = None, None
         if shot.state is SiteState.MEASURED:
+            self._emit("frame", shot.frame)
             description = self._describe(shot, watch)
-            lesson = self._learn(plan, description, watch)
+            lesson = self._learn(plan, shot, description, watch)
         return self._commit(plan, shot, description, lesson, watch)
 
     def _next_plan(self, watch: Stopwatch) -> Plan | None:
@@ -102,12 +103,20 @@ class Loop:
             if not self._budget.given:
                 self.stop_reason = choice.reached
                 return False
-            opened.notice(f"stop rule met, the given budget goes on: {choice.reached}")
+            self._say_reached(choice.reached)
         for plan in choice.plans:
             if plan.reason:
                 opened.notice(f"{plan.reason}; sites are spread evenly")
         self._queue.extend(choice.plans)
         return True
+
+    def _say_reached(self, reason: str) -> None:
+        """Once a run: the numbers in it change from step to step."""
+        begin = "the objective's own stop rule was met"
+        if not any(text.startswith(begin) for text in self.opened.noticed):
+            self.opened.notice(
+                f"{begin} at step {len(self.opened.history.steps)} and the given budget goes on: {reason}"
+            )
 
     def _shoot(self, plan: Plan, watch: Stopwatch) -> Shot:
         """Book the dose, scan, and judge the frame."""
@@ -146,7 +155,8 @@ class Loop:
         self._emit("stage", "described")
         return description
 
-    def _learn(self, plan: Plan, description: Description, watch: Stopwatch) -> Lesson:
+    def _learn(self, plan: Plan, shot: Shot, description: Description, watch: Stopwatch) -> Lesson:
+        self.opened.newest = shot.frame
         with watch("surrogate"):
             lesson = self.opened.learner.learn(plan.site, description, unbiased=is_space_filling(plan))
         for text in lesson.notices:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
 from probewise.experiment.policy import Chooser, is_space_filling
 from probewise.experiment.recorder import Recorder, SurveyRecord
-from probewise.experiment.sites import Candidates, Sites, always_excluded, averages, is_lattice, sites_table
+from probewise.experiment.sites import Candidates, Sites, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
 from probewise.experiment.states import Plan, SiteState
-from probewise.types import Armed, BoolArray, Frame, SiteLattice
+from probewise.experiment.survey import take_survey
+from probewise.types import Armed, FloatArray, Frame
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Opened:
     pending: list[str] = field(default_factory=list)
     noticed: list[str] = field(default_factory=list)
     aborted: bool = False
+    newest: Frame | None = None
     last_quality: Any = None
 
     def requalify(self) -> None:
@@ -157,8 +159,7 @@ def _reopen(configuration: Configuration, hooks: Hooks, journal: Journal) -> Ope
             opened = _assemble(configuration, hooks, recorder, source, record, frame, [*source.notices, *notices])
         else:
             frame = None if record.frame is None else journal.frame(record.frame)
-            opened = _assemble(configuration, hooks, recorder, source, record, frame, [])
-            opened.noticed = recorder.notices()
+            opened = _assemble(configuration, hooks, recorder, source, record, frame, recorder.notices())
             opened.history.steps.extend(recorder.steps())
             replay(recorder, opened.history.steps, opened.learner)
             opened.requalify()
@@ -188,6 +189,26 @@ def replay(recorder: Recorder, steps: Sequence[StepRecord], learner: Learner) ->
         learner.learn(step.site, description, unbiased=is_space_filling(step.plan), again=again)
 
 
+class _Asking:
+    """Puts a question to a person: the `ask` hook gets what was seen, its frames and the workflow."""
+
+    def __init__(self, ask: Callable[..., int], recorder: Recorder) -> None:
+        self.opened: Opened | None = None
+        self._ask = ask
+        self._recorder = recorder
+
+    def __call__(self, values: FloatArray) -> int:
+        opened = self.opened
+        assert opened is not None
+        numbers = [self._recorder.frame_number(step.step) for step in opened.history.steps
+                   if step.state is SiteState.MEASURED]  # fmt: skip
+        frames = [self._recorder.journal.frame(number) for number in numbers if number is not None]
+        if opened.newest is not None:  # measured, not yet journalled
+            frames.append(opened.newest)
+        descriptions = [seen.description for seen in opened.learner.seen]
+        return int(self._ask(descriptions, frames, opened.learner.describer))
+
+
 def assemble_learner(configuration: Configuration, sites: Sites, describer: Any, start_sites: int) -> Learner:
     candidates = Candidates.over(sites, configuration.surrogate.refine)
     return Learner(describer, Belief(candidates, configuration.surrogate), configuration, start_sites)
@@ -205,7 +226,9 @@ def _assemble(
     told = isinstance(source, ReplaySource) and source.told
     described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
     component = chosen_component(configuration, hooks.component, hooks.ask) if described else None
-    describer = make_describer(configuration, told_value if told else hooks.scalarize, component)
+    ask = hooks.ask
+    asking = _Asking(ask, recorder) if ask is not None and component is ask else None
+    describer = make_describer(configuration, told_value if told else hooks.scalarize, asking or component)
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
     learner = assemble_learner(configuration, source.sites, describer, 0)
     chooser = Chooser(
@@ -213,8 +236,9 @@ def _assemble(
     )
     learner.start_sites = chooser.start_sites
     opened = Opened(recorder.journal.path.parent, recorder, source, history, learner, chooser, frame)
-    for text in notices:
-        opened.notice(text)
+    if asking is not None:
+        asking.opened = opened
+    opened.noticed = list(dict.fromkeys(notices))
     return opened
 
 
@@ -229,53 +253,24 @@ def _source_table(source: LiveSource | ReplaySource) -> dict[str, Any]:
 def _survey(
     configuration: Configuration, source: LiveSource | ReplaySource, recorder: Recorder
 ) -> tuple[SurveyRecord, Frame | None, list[str]]:
-    """Scan the whole field once at a low dose, and find out where measuring is useless."""
-    excluded = always_excluded(source.sites, configuration)
+    """Book its dose, take it, and write it down."""
     dose = source.survey_dose()
     if dose.duration_ns:
         recorder.reserve(-1, -1, dose)
-    frame = source.survey()
-    masks, means = None, None
-    notices: list[str] = []
-    if frame is not None:
-        image = np.ascontiguousarray(frame.image())
-        masks, notices = _masks(configuration, source.sites, frame, image)
-        excluded = excluded | _masked(masks, configuration)
-        means = averages(image, source.sites)
-    if excluded.all():
-        raise ConfigurationError(f"all {source.sites.size} sites are excluded by border, masks and sites.exclude")
+    survey = take_survey(configuration, source)
     record = SurveyRecord(
         None,
-        masks,
-        excluded,
+        survey.masks,
+        survey.excluded,
         dose.duration_ns,
         dose.electrons or 0.0,
         dose.fluence_e_per_A2 or 0.0,
         source.checkpoint(),
-        means,
+        survey.site_means,
     )
-    recorder.write_survey(frame, record, [*source.notices, *notices])
-    return replace(record), frame, notices
-
-
-def _masks(configuration: Configuration, sites: Sites, frame: Frame, image: Any) -> tuple[dict[str, Any], list[str]]:
-    """Masks by name, each (sites,) bool, and the class map they come from."""
-    from probewise.image import survey_masks
-
-    whole = sites if isinstance(sites, SiteLattice) else SiteLattice((1, 1), min(sites.fov_nm), sites.fov_nm)
-    found = survey_masks(image, pixel_nm=frame.pixel_nm, sites=whole)
-    masks: dict[str, Any] = {"class_map": found.class_map}
-    for number, name in enumerate(("vacuum", "holes", "thick", "contamination"), start=1):
-        masks[name] = averages((found.class_map == number).astype(np.float32), sites) >= 0.5
-    notices = list(found.notices) if is_lattice(sites) else []
-    return masks, notices
-
-
-def _masked(masks: dict[str, Any], configuration: Configuration) -> BoolArray:
-    chosen = np.zeros_like(masks["vacuum"])
-    for name in configuration.survey.mask:
-        chosen |= masks[name]
-    return chosen
+    notices = list(survey.notices)
+    recorder.write_survey(survey.frame, record, [*source.notices, *notices])
+    return record, survey.frame, notices
 
 
 def _lost_notice(opened: Opened, recorder: Recorder) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from probewise.experiment.belief import Belief
-from probewise.experiment.config import BASELINES, Configuration
+from probewise.experiment.config import Configuration
 from probewise.experiment.history import History
-from probewise.experiment.sites import Sites
+from probewise.experiment.sites import Sites, is_lattice
 from probewise.experiment.states import Plan
-from probewise.types import BoolArray, FloatArray, IntArray, Posterior
+from probewise.types import BoolArray, FloatArray, IntArray, Lattice, Posterior
 
 ORDERS = ("raster", "serpentine", "coarse-to-fine", "halton", "random")
 
@@ -27,7 +27,7 @@ def site_order(name: str, sites: Sites, seed: int) -> IntArray:
 
 def survey_order(brightness: FloatArray, excluded: BoolArray, sites: Sites, seed: int) -> IntArray:
     """(sites,) as a person clicks: a threshold on the survey, the smaller side of it first, most conspicuous first."""
-    from probewise.acquisition.space_filling import otsu_threshold
+    from probewise.acquisition import otsu_threshold
 
     usable = brightness[~excluded]
     threshold = otsu_threshold(np.ascontiguousarray(usable, dtype=np.float64))
@@ -77,18 +77,13 @@ class Chooser:
             self.order = survey_order(survey_means, excluded, sites, seed)
         self._start = site_order(configuration.start.design, sites, seed)
         free = int((~excluded).sum())
-        self.start_sites = min(max(configuration.start_sites, round(self.objective.space_filling_first * free)), free)
-
-    @property
-    def follows_values(self) -> bool:
-        return self.order is None
-
-    @property
-    def is_baseline(self) -> bool:
-        return self.name in BASELINES
+        wanted = max(configuration.start_sites, round(self.objective.space_filling_first * sites.size))
+        self.start_sites = min(wanted, free)
 
     def choose(self, history: History, taken: BoolArray) -> Choice:
         """Plans for the next sites, never a taken one."""
+        from probewise.acquisition import is_flat
+
         step = len(history.steps)
         measured = history.measured
         if self.order is not None:
@@ -98,20 +93,34 @@ class Chooser:
         doubt = self._doubt()
         if doubt:
             return Choice([self._spread(taken, step, doubt)])
-        values = self._acquisition(self._belief.gp, step)
-        free = values[~taken]
-        from probewise.acquisition.space_filling import is_flat
-
-        if self.name != "max-std" and is_flat(free, 1.0):
+        parameters = self._parameters()
+        values = self._evaluate(self._belief.gp, parameters, step)
+        if self.name != "max-std" and is_flat(values[~taken], 1.0):
             return Choice([self._spread(taken, step, "the acquisition is flat")])
-        sites = self._best(values, taken, step, int(measured[-1]) if len(measured) else None)
-        details = {
-            "max": float(free.max()),
-            "mean": float(self._belief.mean[sites[0]]),
-            "std": float(self._belief.std[sites[0]]),
-        }
-        plans = [Plan(site, self.name, float(values[site]), details=details) for site in sites]
-        return Choice(plans)
+        last = int(measured[-1]) if len(measured) else None
+        sites = self._best(values, parameters, taken, step, last)
+        mean, std = self._belief.mean, self._belief.std
+        plans = [
+            Plan(
+                site,
+                self.name,
+                float(values[site]),
+                details={"mean": float(mean[site]), "std": float(std[site]), **_finite(parameters)},
+            )
+            for site in sites
+        ]
+        return Choice(plans, self._reached(plans[0], history))
+
+    def _reached(self, plan: Plan, history: History) -> str | None:
+        """Why the objective would stop here: asked only while its own policy chooses."""
+        if self.name != self.objective.policy or plan.acquisition is None:
+            return None
+        before = [
+            step.plan.acquisition
+            for step in history.steps
+            if step.plan.acquisition is not None and step.plan.attempt == 0
+        ]
+        return self.objective.stop.check(self._belief.gp, plan.acquisition, before)
 
     def _doubt(self) -> str:
         """Why the surrogate is not to be trusted, "" when it is."""
@@ -128,61 +137,74 @@ class Chooser:
         return "" if fit.stable else "the surrogate's fit is unstable"
 
     def _spread(self, taken: BoolArray, step: int, reason: str) -> Plan:
-        from probewise.acquisition.space_filling import maximin
-
-        site = int(maximin(_lattice(self._sites), taken, self._key(step)))
+        site = farthest(self._sites, taken, self._key(step))
         return Plan(site, "space filling", reason=reason)
 
     def _key(self, step: int) -> tuple[int, int]:
         return (self._configuration.run.seed, step)
 
-    def _parameters(self) -> dict[str, Any]:
-        """Those of the objective, then what the configuration sets, in standardised units."""
-        from probewise.acquisition.space_filling import otsu_threshold
+    def _parameters(self) -> dict[str, float]:
+        """All parameters of the policy, in standardised units: those set, the objective's, then the defaults."""
+        from probewise.acquisition.choice import policy_parameters
 
         table, belief = self._configuration.acquisition, self._belief
-        given = dict(self.objective.parameters) if self.name == self.objective.policy else {}
+        own = self.objective.parameters if self.name == self.objective.policy else {}
+        given = dict(own)
         if table.beta is not None and self.name in ("ucb", "straddle"):
             given["beta"] = table.beta
         if table.xi is not None and self.name in ("ei", "log-ei", "pi"):
             given["xi"] = table.xi
-        if table.threshold is not None and self.name == "straddle":
-            given["threshold"] = belief.standardised(table.threshold)
-        if table.threshold is not None and self.name == "target":
-            given.update(low=belief.standardised(table.threshold), high=np.inf)
-        if self.name in ("ei", "log-ei", "pi"):
-            given["best"] = float(belief.gp.mean[belief.gp.indices].max())
-        if self.name in ("straddle", "target") and table.threshold is None:
-            threshold = float(otsu_threshold(np.ascontiguousarray(belief.gp.values)))
-            given.update({"threshold": threshold} if self.name == "straddle" else {"low": threshold, "high": np.inf})
-        return given
+        if table.threshold is not None and self.name in ("straddle", "target"):
+            given["threshold" if self.name == "straddle" else "low"] = belief.standardised(table.threshold)
+        return policy_parameters(belief.gp, self.name, given)
 
-    def _acquisition(self, posterior: Posterior, step: int) -> FloatArray:
-        """(sites,) acquisition of the configured policy: mean over a site's candidates."""
-        return self._belief.candidates.to_sites(evaluate(self.name, posterior, self._parameters(), self._key(step)))
-
-    def _best(self, values: FloatArray, taken: BoolArray, step: int, last: int | None) -> list[int]:
-        """Flat indices of the best `batch` sites, the believed value of each told before the next is chosen."""
+    def _best(
+        self, values: FloatArray, parameters: dict[str, float], taken: BoolArray, step: int, last: int | None
+    ) -> list[int]:
+        """The best `batch` sites, the believed value of each told before the next is chosen."""
         from probewise.acquisition import choose
 
         table, belief = self._configuration.acquisition, self._belief
-        taken = taken.copy()
-        posterior: Posterior = belief.gp
         cost = self._travel(last) if table.cost_weight and last is not None else None
-        count = min(table.batch, int((~taken).sum()))
+        if belief.candidates.refine == 1:
+            options: dict[str, Any] = dict(parameters)
+            sites = choose(
+                belief.gp,
+                self.name,
+                q=table.batch,
+                visited=taken,
+                cost=cost,
+                cost_weight=table.cost_weight,
+                key=self._key(step),
+                **options,
+            )
+            return [int(site) for site in sites]
+        return self._best_on_finer_lattice(values, parameters, taken.copy(), step, cost)
+
+    def _best_on_finer_lattice(
+        self, values: FloatArray, parameters: dict[str, float], taken: BoolArray, step: int, cost: FloatArray | None
+    ) -> list[int]:
+        """As `choose`, for sites that hold several candidates each."""
+        from probewise._core.acquisition import choose_best
+
+        table = self._configuration.acquisition
+        posterior: Posterior = self._belief.gp
         sites: list[int] = []
-        for number in range(count):
+        for number in range(min(table.batch, int((~taken).sum()))):
             if number:
                 posterior = posterior.believe(self._middle(sites[-1]))
-                values = self._acquisition(posterior, step)
-            site = int(
-                choose(posterior, values, visited=taken, cost=cost, cost_weight=table.cost_weight, key=self._key(step))[
-                    0
-                ]
-            )
-            taken[site] = True
-            sites.append(site)
+                values = self._evaluate(posterior, parameters, step)
+            net = values if cost is None else values - table.cost_weight * cost
+            sites.append(int(choose_best(np.ascontiguousarray(net), taken, self._key(step))))
+            taken[sites[-1]] = True
         return sites
+
+    def _evaluate(self, posterior: Posterior, parameters: dict[str, float], step: int) -> FloatArray:
+        """(sites,) the policy's score: mean over a site's candidates."""
+        from probewise.acquisition import evaluate
+
+        scores = evaluate(posterior, self.name, key=self._key(step), **parameters)
+        return self._belief.candidates.to_sites(scores)
 
     def _middle(self, site: int) -> int:
         """The candidate at the centre of a site."""
@@ -196,24 +218,6 @@ class Chooser:
         return np.asarray(distance / np.hypot(*self._sites.fov_nm))
 
 
-def evaluate(name: str, posterior: Posterior, parameters: dict[str, Any], key: tuple[int, int]) -> FloatArray:
-    """(c,) value of a policy by name at every candidate."""
-    from probewise import acquisition
-
-    if name == "thompson":
-        return np.asarray(posterior.sample(key))
-    functions = {
-        "ucb": acquisition.upper_confidence_bound,
-        "ei": acquisition.expected_improvement,
-        "log-ei": acquisition.log_expected_improvement,
-        "pi": acquisition.probability_of_improvement,
-        "straddle": acquisition.straddle,
-        "target": acquisition.target_probability,
-        "max-std": acquisition.max_std,
-    }
-    return np.asarray(functions[name](posterior.mean, posterior.std, **parameters))
-
-
 def is_space_filling(plan: Plan) -> bool:
     """Was the site chosen without looking at any value or at the survey?"""
     return plan.policy in (*ORDERS, "space filling")
@@ -223,7 +227,19 @@ def _first_free(order: IntArray, taken: BoolArray) -> int:
     return int(order[np.flatnonzero(~taken[order])[0]])
 
 
-def _lattice(sites: Sites) -> Any:
-    from probewise.types import Lattice
+def farthest(sites: Sites, taken: BoolArray, key: tuple[int, int]) -> int:
+    """The free site farthest from all taken ones."""
+    if is_lattice(sites):
+        from probewise.acquisition import maximin
 
-    return Lattice(sites.shape, sites.pitch_nm)
+        return maximin(Lattice(sites.shape, sites.pitch_nm), taken, key)
+    centres = sites.centres_nm
+    if not taken.any():
+        return int(np.flatnonzero(~taken)[0])
+    distance = ((centres[:, None] - centres[taken][None]) ** 2).sum(axis=2).min(axis=1)
+    return int(np.argmax(np.where(taken, -1.0, distance)))
+
+
+def _finite(parameters: dict[str, float]) -> dict[str, float]:
+    """For the journal, which holds no infinities."""
+    return {name: value for name, value in parameters.items() if np.isfinite(value)}

@@ -27,7 +27,7 @@ class SurveyRecord:
     """The survey as journalled. frame None: there was none."""
 
     frame: int | None
-    masks: dict[str, Any] | None
+    masks: dict[str, Any]
     excluded: BoolArray
     duration_ns: int
     electrons: float
@@ -68,13 +68,12 @@ class Recorder:
     def begin_segment(self) -> list[str]:
         """Note the start of a process; returns what differs from the one before."""
         now = machine()
-        before = self.journal.rows("SELECT machine FROM segments ORDER BY segment DESC LIMIT 1")
+        old = self.machine() or now
         with self.journal.transaction():
             self.journal.execute(
                 "INSERT INTO segments (started_utc, machine) VALUES (?, ?)",
                 (datetime.now(UTC).isoformat(timespec="seconds"), json.dumps(now)),
             )
-        old = json.loads(before[0][0]) if before else now
         return [
             f"resumed with {name} {now[name]} after {old.get(name)}: the trajectory may differ from here on"
             for name in now
@@ -208,6 +207,10 @@ class Recorder:
             (int(site), float(fluence))
             for site, fluence in self.journal.rows("SELECT site, fluence FROM doses WHERE state = 'lost'")
         ]
+
+    def machine(self) -> dict[str, str]:
+        rows = self.journal.rows("SELECT machine FROM segments ORDER BY segment DESC LIMIT 1")
+        return json.loads(rows[0][0]) if rows else {}
 
     def source(self) -> dict[str, Any] | None:
         text = self.journal.meta("source")

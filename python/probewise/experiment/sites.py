@@ -144,9 +144,9 @@ class SiteScans:
         return self.scan, Context((self.side_nm, self.side_nm), (float(shift[0]), float(shift[1])))
 
 
-def _window_px(configuration: Configuration) -> int:
+def _window_px(configuration: Configuration) -> int | None:
     described = configuration.measure.kind == "frame" and configuration.measure.scalarize is None
-    return configuration.descriptor.window_px if described else 2
+    return configuration.descriptor.window_px if described else None
 
 
 def make(path: str, shape: tuple[int, int], dwell_ns: int, limits: Limits, discard_lines: int) -> Scan:

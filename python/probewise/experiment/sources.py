@@ -217,7 +217,7 @@ class ReplaySource:
 
 
 def _target(replay: Any) -> Target:
-    from probewise.acquisition.space_filling import otsu_threshold
+    from probewise.acquisition import otsu_threshold
 
     foi = replay.foi if replay.foi is not None else replay.target > otsu_threshold(replay.target)
     if replay.objects is None:

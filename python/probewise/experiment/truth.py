@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,4 +86,5 @@ def similarity(mean: FloatArray, target: FloatArray, shape: tuple[int, int]) -> 
     span = float(target.max() - target.min())
     if min(shape) < 7 or span == 0 or not np.isfinite(mean).all():
         return None
-    return float(structural_similarity(target.reshape(shape), mean.reshape(shape), win_size=7, data_range=span))
+    compare: Callable[..., float] = structural_similarity
+    return float(compare(target.reshape(shape), mean.reshape(shape), win_size=7, data_range=span))

@@ -17,21 +17,27 @@ if TYPE_CHECKING:
     from probewise.instrument.registry import open_instrument as open_instrument
     from probewise.instrument.session import Session as Session
     from probewise.instrument.session import session as session
+    from probewise.instrument.simulated import Detector as Detector
+    from probewise.instrument.simulated import Distortions as Distortions
     from probewise.instrument.simulated import SimulatedInstrument as SimulatedInstrument
+    from probewise.instrument.simulated import render as render
     from probewise.instrument.specimens import SPECIMENS as SPECIMENS
-    from probewise.instrument.specimens import render as render
+    from probewise.instrument.specimens import atoms as atoms
     from probewise.instrument.specimens import truth as truth
 
 _HOME = {
+    "Detector": "simulated",
+    "Distortions": "simulated",
     "Picture": "readers",
     "PictureInstrument": "picture",
     "SPECIMENS": "specimens",
     "Session": "session",
     "SimulatedInstrument": "simulated",
+    "atoms": "specimens",
     "known_schemes": "registry",
     "open_instrument": "registry",
     "read_picture": "readers",
-    "render": "specimens",
+    "render": "simulated",
     "session": "session",
     "truth": "specimens",
 }
