@@ -6,7 +6,7 @@ a basis fitted to the first 60 of them, and the area under the ROC curve of the 
 unmixing method, beside the values that need no basis (intensity, lattice spacing). Truth comes from the specimen. For
 nio-lsmo also Pearson's correlation of the value with the area of pillars in the site.
 
-    python bench/descriptor_quality.py [--sites 150] [--seeds 3] [--specimens nio-lsmo bfo graphene strained]
+    python bench/descriptor_quality.py [--sites 120] [--seeds 3] [--specimens nio-lsmo bfo graphene strained]
 """
 
 import os
@@ -121,7 +121,7 @@ def _mean(values):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sites", type=int, default=150)
+    parser.add_argument("--sites", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--specimens", nargs="+", default=["nio-lsmo", "bfo", "graphene", "strained"])
     arguments = parser.parse_args()

@@ -57,7 +57,7 @@ def test_description_is_one_row_a_window(sites):
     assert description.features.shape == (25, 2097)
     assert description.features.dtype == np.float32
     assert (description.features >= 0).all()
-    assert np.allclose(description.centre_yx[[0, 1, 24]], [(0.16, 0.16), (0.16, 0.32), (0.8, 0.8)])
+    assert np.allclose(description.centre_yx[[0, 1, 24]], [(0.16, 0.16), (0.16, 0.33), (0.84, 0.84)])
     assert list(description.extra) == ["intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm"]
 
 

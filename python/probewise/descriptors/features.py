@@ -13,7 +13,7 @@ from probewise.descriptors.spectra import (
     default_window_px,
     spectra_at,
     spectrum_frequencies,
-    window_corners,
+    spread_corners,
 )
 from probewise.types import BoolArray, Description, Float32Array, FloatArray, Frame
 
@@ -55,7 +55,7 @@ class FrameSpectra:
         mean = float(image.mean(dtype=np.float64))
         if not np.isfinite(mean):
             raise ValueError("frame holds a non-finite pixel, expected finite counts")
-        corners = window_corners(self._shape, self._window, self._step)
+        corners = spread_corners(self._shape, self._window, self._step)
         if mean > 0:
             spectra, means = spectra_at(image, corners, self._window, crop=_CROP, scale=1 / mean, subtract_mean=True)
         else:  # nothing but read noise about zero: no contrast to speak of
@@ -126,8 +126,8 @@ class FrameSpectra:
     def _settle(self, shape: tuple[int, int], pixel_nm: tuple[float, float]) -> None:
         window, step = self._asked
         side = window if window is not None else default_window_px(min(pixel_nm), shape)
-        window_corners(shape, side, 1 if step is None else step)
         self._step = side // 2 if step is None else step
+        spread_corners(shape, side, self._step)
         self._shape, self._pixel_nm = shape, pixel_nm
         frequencies = spectrum_frequencies(side, _CROP) / np.array(pixel_nm)
         # The taper spreads what lies at zero frequency over three bins.

@@ -24,7 +24,7 @@ class LinearWorkflow:
     """Sliding-window spectra, a linear basis fitted to the visited sites, and one column of values to follow.
 
     window_px    side of a window, even; None: 2.56 nm (128 px at 0.02 nm), at most the frame
-    step_px      from window to window; None: half a window
+    step_px      about this from window to window, spread evenly from edge to edge; None: half a window
     components   of the basis
     method       of `Unmixing`
     convention   of `sliding_spectra`
