@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from probewise.image import survey_masks
 from probewise.types import SiteLattice
@@ -56,18 +57,15 @@ HEALTHY = {
     "wedge": MATRIX * (0.5 + X / FOV),
     "lattice": MATRIX * (1 + 0.5 * np.sin(2 * np.pi * Y / 1.6) * np.sin(2 * np.pi * X / 1.6)),
     "domains": np.where((Y + X) % 80 < 40, 20.0, 26.0),
-    "pillars 1": pillars(1),
-    "pillars 2": pillars(2),
+    "pillars": pillars(1),
     "dark pillars": pillars(3, (0.3,)),
-    "particles 1": particles(1),
-    "particles 2": particles(2),
+    "particles": particles(1),
 }
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-@pytest.mark.parametrize("offset", [0.0, 50.0])
-def test_nothing_is_masked_on_a_healthy_specimen(name, offset):
-    found = masks(survey(HEALTHY[name], offset=offset, gain=2.5))
+def test_nothing_is_masked_on_a_healthy_specimen(name):
+    found = masks(survey(HEALTHY[name], offset=50.0, gain=2.5))
     assert not found.excluded.any()
     assert not found.class_map.any()
 
@@ -104,7 +102,7 @@ def test_a_dark_majority_is_said_and_left_alone():
 
 
 def test_a_wide_thick_band_is_found_and_a_narrow_one_is_not():
-    wide, narrow = abs(Y - 100) < 30, abs(Y - 100) < 14
+    wide, narrow = abs(Y - 100) < 26, abs(Y - 100) < 12
     found = masks(survey(np.where(wide, 60.0, 20.0)))
     np.testing.assert_array_equal(found.thick, sites_in(wide))
     assert not masks(survey(np.where(narrow, 60.0, 20.0))).thick.any()
@@ -126,14 +124,61 @@ def test_soft_blobs_are_contamination_and_discs_of_that_size_are_not(width_nm):
     assert not hard.excluded.any()
 
 
-def test_blobs_everywhere_are_the_specimens_own_texture():
+@pytest.mark.parametrize(("pitch", "width", "height"), [(28, 5, 60), (26, 6, 40), (34, 9, 40)])
+def test_blobs_everywhere_are_the_specimens_own_texture(pitch, width, height):
     soft = MATRIX.copy()
-    for y in range(16, 200, 28):
-        for x in range(16, 200, 28):
-            soft += 30 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / (2 * 6.0**2))
-    found = masks(survey(soft))
-    assert not found.contamination.any()
-    assert any("own texture, not masked" in notice for notice in found.notices)
+    for y in range(8, 200, pitch):
+        for x in range(8, 200, pitch):
+            soft += height * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / (2 * width**2))
+    assert not masks(survey(soft)).excluded.any()
+
+
+def beating(lattice_nm=0.41):
+    """A lattice of sharp columns seen with a pixel of nearly its period: wide fringes, dark ones without signal."""
+    wave = (np.cos(np.pi * Y / lattice_nm) * np.cos(np.pi * X / lattice_nm)) ** 2
+    return 5.0 + 120.0 * wave**3
+
+
+def test_the_dark_fringes_of_a_beating_survey_are_no_vacuum():
+    healthy = masks(survey(beating(), offset=100))
+    assert not healthy.excluded.any()
+    pierced = masks(survey(np.where(disc(90, 110, 20), 0.0, beating()), offset=100))
+    inside = sites_in(disc(90, 110, 13))  # sites that lie wholly in the hole
+    assert pierced.holes[inside].all()
+    assert not (pierced.excluded & ~sites_in(disc(90, 110, 22))).any()
+
+
+def simulated(name, features=()):
+    from probewise.instrument.simulated import open_simulated
+    from probewise.types import Context, RasterROI
+
+    instrument = open_simulated(name, seed=1, features=features)
+    armed = instrument.arm(RasterROI((1024, 1024), 1000, discard_lines=2), Context((FOV, FOV)), channels=("HAADF",))
+    instrument.start(armed)
+    out = np.empty((1, 1024 * 1024), np.float32)
+    return instrument.read_into(armed, out, timeout_s=60.0).image(), instrument.truth
+
+
+def sites_of_label(truth, name, wider_nm=0.0):
+    region = ndimage.distance_transform_edt(truth.labels != truth.label_names.index(name)) * truth.label_nm <= wider_nm
+    rows, cols = (SITES.centres_nm / truth.label_nm).astype(int).T
+    return region[rows, cols]
+
+
+@pytest.mark.parametrize("name", ["nio-lsmo", "particles", "graphene"])
+def test_a_healthy_simulated_specimen_stays_open(name):
+    assert not masks(simulated(name)[0], FOV / 1024).excluded.any()
+
+
+@pytest.mark.parametrize("name", ["bfo", "mos2"])
+def test_a_simulated_hole_is_found(name):
+    image, truth = simulated(name, ("hole",))
+    found = masks(image, FOV / 1024)
+    hole = sites_of_label(truth, "hole")
+    assert hole.sum() >= 15
+    assert (found.holes & hole).sum() >= 0.8 * hole.sum()  # sites on its rim are less than half hole
+    # The survey's scale is wrong by up to 4 %, and it drifts while it scans.
+    assert not (found.excluded & ~sites_of_label(truth, "hole", wider_nm=4.0)).any()
 
 
 def everything():

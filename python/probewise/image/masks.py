@@ -23,14 +23,22 @@ TILE_PX, TILE_NM = 8, 0.6
 # Poisson noise has a variance proportional to the signal: 0.15 of the main mode's leaves no room for a specimen of
 # a sixth of its thickness, and lets read noise and a stray background pass.
 VACUUM_VARIANCE = 0.15
+# Nothing but noise changes the level of vacuum: a fiftieth of the signal. Where a coarse survey beats with the lattice
+# the dark fringes are as quiet as vacuum, but not as flat.
+VACUUM_FLATNESS = 0.02
+# Such fringes come in numbers and are alike; vacuum among them is larger than they are.
+ALIKE, ALIKE_SIZE = 8, 4
 # Neighbours in vacuum are independent; a resolved lattice or a smooth feature correlates them in both directions.
 VACUUM_CORRELATION = 0.3
-# Wider than two of the largest features that sites are meant for (pillars and particles of up to 20 nm).
-THICK_SIGNAL, THICK_WIDTH_NM, THICK_ROUGHNESS = 2.0, 40.0, 0.1
+# Half as wide again as the largest features that sites are meant for (pillars and particles of up to 20 nm).
+THICK_SIGNAL, THICK_WIDTH_NM, THICK_ROUGHNESS = 2.0, 30.0, 0.1
 # Slope of the edge times radius over height: 0.7 for a Gaussian blob and 0.5 for a cone; more than 1.1 for what
 # has an edge (a disc, a ball), blurred by a quarter of its radius.
 BLOB_SIGNAL, BLOB_SLOPE, BLOB_SCALES_NM = 0.3, 0.9, (0.5, 1.0, 2.0)
-BLOB_SHARE = 0.3
+# A blob stands out of what the survey does everywhere (fringes, grains): deviations at the same smoothing.
+BLOB_DEVIATIONS = 4.0
+# What covers more of the survey than this is the specimen's own.
+THICK_SHARE, BLOB_SHARE = 0.3, 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +69,16 @@ def survey_masks(image: Float32Array, *, pixel_nm: tuple[float, float], sites: S
     image     (rows, cols) float32 counts, any gain and offset
     pixel_nm  (y, x) size of a pixel
 
-    vacuum         darker than the main mode with at most 0.15 of its variance and uncorrelated neighbours, at least
-                   2 x 2 tiles; needs a field that is at least half specimen
+    vacuum         darker than the main mode with at most 0.15 of its variance, flat to 0.02 of the signal, neighbours
+                   uncorrelated, at least 3 x 3 tiles of 8 pixels and no fringe of a moire;
+                   needs a field that is at least half specimen
     holes          vacuum that touches no edge of the field
-    thick          at least twice the signal of the main mode over 40 nm in both directions, rough by at most 10 %
-    contamination  a blob at least 0.3 of the signal above its surroundings whose edge is as soft as its middle
-                   (slope x radius / height at most 0.9), radius 2 to 16 nm, at most 30 % of the field together
+    thick          at least twice the signal of the main mode over a disc of 30 nm, rough by at most 10 %; heavy
+                   contamination is not told apart from it
+    contamination  a blob at least 0.3 of the signal above its surroundings, and 4 deviations, whose edge is as soft as
+                   its middle (slope x radius / height at most 0.9), radius 2 to 16 nm
+    What would be thick over more than 30 % of the survey, or contaminated over more than 15 %, is taken as the
+    specimen's own.
     raises         TypeError, ValueError for a wrong image or pixel size
     """
     check_image(image)
@@ -85,13 +97,13 @@ def survey_masks(image: Float32Array, *, pixel_nm: tuple[float, float], sites: S
     if found is None:
         return _of_sites(classes, sites, notices)
     vacuum, holes = found
-    ground = float(np.median(tiles.mean[vacuum | holes])) if (vacuum | holes).any() else min(0.0, tiles.mean.min())
     rest = ~(vacuum | holes)
     mode = float(np.median(tiles.mean[rest]))
+    ground = _ground(tiles, mode) if rest.all() else float(np.median(tiles.mean[~rest]))
     classes[tiles.spread(vacuum)] = 1
     classes[tiles.spread(holes)] = 2
     if mode > ground:
-        classes[tiles.spread(_thick(tiles, rest, ground, mode))] = 3
+        classes[tiles.spread(_thick(tiles, rest, ground, mode, notices))] = 3
         blobs = _contamination(image, classes, pixel_nm, ground, mode, notices)
         classes[blobs & (classes == 0)] = 4
     return _of_sites(classes, sites, notices)
@@ -115,7 +127,7 @@ class _Tiles:
         lagged = [np.zeros_like(values) for _ in range(2)]
         lagged[0][:-1] = values[:-1] * values[1:]
         lagged[1][:, :-1] = values[:, :-1] * values[:, 1:]
-        self.covariance = np.minimum(self._average(lagged[0]), self._average(lagged[1]))
+        self.covariance = [self._average(products) for products in lagged]
 
     def _average(self, values: FloatArray) -> FloatArray:
         sums = np.add.reduceat(np.add.reduceat(values, self.starts[0], axis=0), self.starts[1], axis=1)
@@ -139,18 +151,32 @@ def _vacuum(tiles: _Tiles, notices: list[str]) -> tuple[BoolArray, BoolArray] | 
     reference = float(np.median(tiles.variance))
     level = float(np.median(tiles.mean))
     quiet = (tiles.mean < level) & (tiles.variance <= VACUUM_VARIANCE * reference)
-    quiet = ndimage.binary_opening(quiet, np.ones((2, 2)))
+    quiet = ndimage.binary_opening(quiet, np.ones((3, 3)))
     vacuum, holes = np.zeros_like(quiet), np.zeros_like(quiet)
     labels, count = ndimage.label(quiet)
-    for region in range(1, count + 1):
+    sizes = ndimage.sum_labels(quiet, labels, range(1, count + 1))
+    least = ALIKE_SIZE * float(np.percentile(sizes, 75)) if count >= ALIKE else 0.0
+    if count >= ALIKE:
+        notices.append(
+            f"{count} small dark areas are alike: taken as the survey's beating with a lattice, not as vacuum"
+        )
+    for region in (1 + np.flatnonzero(sizes >= least)).tolist():
         here = labels == region
-        variance = tiles.variance[here].mean()
-        if variance > 0 and tiles.covariance[here].mean() > VACUUM_CORRELATION * variance:
+        inner = ndimage.binary_erosion(here, np.ones((3, 3)), border_value=1)  # the edge of a tile may be specimen
+        floor, variance = float(np.median(tiles.mean[inner])), float(np.median(tiles.variance[inner]))
+        spread = 1.4826 * float(np.median(np.abs(tiles.mean[inner] - floor)))
+        noise = variance / np.prod(tiles.edge_px)
+        if spread**2 > 2 * noise + (VACUUM_FLATNESS * (level - floor)) ** 2:  # twice: room for chance
             continue
+        if min(np.median(c[inner]) for c in tiles.covariance) > VACUUM_CORRELATION * variance:
+            continue
+        here &= tiles.mean - floor <= VACUUM_VARIANCE * (level - floor)  # a dark fringe may hang on
         at_edge = here[0].any() or here[-1].any() or here[:, 0].any() or here[:, -1].any()
         (vacuum if at_edge else holes)[here] = True
     bright = float(np.mean(tiles.variance > reference / VACUUM_VARIANCE))
     if bright > 0.1 and not (vacuum | holes).any():
+        if count >= ALIKE:
+            return None
         notices.append(
             f"{1 - bright:.0%} of the survey is much darker than the rest: vacuum and a thin support cannot be told "
             "apart when they are the larger part; nothing was masked"
@@ -159,14 +185,32 @@ def _vacuum(tiles: _Tiles, notices: list[str]) -> tuple[BoolArray, BoolArray] | 
     return vacuum, holes
 
 
-def _thick(tiles: _Tiles, rest: BoolArray, ground: float, mode: float) -> BoolArray:
+def _ground(tiles: _Tiles, mode: float) -> float:
+    """Level without signal where no vacuum shows: where the variance of Poisson noise would vanish, or 0.
+
+    Needs brighter areas to draw the line through, and white noise: structure that is not resolved would raise it.
+    """
+    white = all(abs(np.median(c)) <= 0.1 * np.median(tiles.variance) for c in tiles.covariance)
+    least = min(0.0, float(tiles.mean.min()))
+    brightest = tiles.mean >= np.percentile(tiles.mean, 98)
+    rise = float(np.median(tiles.mean[brightest])) - mode
+    low, high = float(np.median(tiles.variance)), float(np.median(tiles.variance[brightest]))
+    if not white or high < 1.5 * low:
+        return least
+    return max(least, mode - low * rise / (high - low))
+
+
+def _thick(tiles: _Tiles, rest: BoolArray, ground: float, mode: float, notices: list[str]) -> BoolArray:
     from scipy import ndimage
 
-    width = [max(1, round(THICK_WIDTH_NM / edge)) for edge in tiles.edge_nm]
+    half = [int(THICK_WIDTH_NM / 2 / edge) for edge in tiles.edge_nm]
+    y, x = np.ogrid[-half[0] : half[0] + 1, -half[1] : half[1] + 1]
+    disc = (y * tiles.edge_nm[0]) ** 2 + (x * tiles.edge_nm[1]) ** 2 <= (THICK_WIDTH_NM / 2) ** 2
     bright = rest & (tiles.mean - ground >= THICK_SIGNAL * (mode - ground))
     # A single noisy tile must not open a hole in a thick area; the opening then demands its width.
     bright = ndimage.median_filter(bright.astype(np.uint8), size=3, mode="nearest").astype(bool)
-    opened = ndimage.binary_opening(bright, np.ones(width))
+    padded = ndimage.binary_opening(np.pad(bright, [(n, n) for n in half], mode="edge"), disc)
+    opened = padded[tuple(slice(n, n + length) for n, length in zip(half, bright.shape, strict=True))]
     kept = np.zeros_like(opened)
     trend = ndimage.uniform_filter(tiles.mean, size=5, mode="nearest")
     labels, count = ndimage.label(opened)
@@ -175,7 +219,7 @@ def _thick(tiles: _Tiles, rest: BoolArray, ground: float, mode: float) -> BoolAr
         roughness = float(np.sqrt(np.mean((tiles.mean - trend)[here] ** 2))) if here.any() else np.inf
         if roughness <= THICK_ROUGHNESS * (float(np.mean(tiles.mean[here])) - ground):
             kept |= labels == region
-    return np.asarray(kept, dtype=bool)
+    return _unless_own(kept, THICK_SHARE, "twice as bright as the rest", notices)
 
 
 def _contamination(
@@ -200,7 +244,8 @@ def _contamination(
             continue
         smooth = ndimage.gaussian_filter(flat, sigma, mode="nearest")
         above = smooth - float(np.median(smooth))
-        least = max(BLOB_SIGNAL * signal, 8 * noise / (2 * np.sqrt(np.pi * sigma[0] * sigma[1])))
+        texture = 1.4826 * float(np.median(np.abs(above)))
+        least = max(BLOB_SIGNAL * signal, BLOB_DEVIATIONS * texture)
         slope = np.hypot(*np.gradient(smooth, *pixel_nm))
         # What white noise adds to a slope in 5 % of the places, after this smoothing.
         slope_noise = 1.645 * noise / np.sqrt(8 * np.pi * sigma[0] * sigma[1]) / scale
@@ -217,12 +262,14 @@ def _contamination(
             steepest = max(float(np.percentile(slope[box][part], 95)) for part in (here, ring) if part.any())
             if (steepest - slope_noise) * radius <= BLOB_SLOPE * height:
                 found[box] |= here
-    if found.mean() > BLOB_SHARE:
-        notices.append(
-            f"{found.mean():.0%} of the survey is soft bright blobs: taken as the specimen's own texture, not masked"
-        )
-        return np.zeros_like(found)
-    return found
+    return _unless_own(found, BLOB_SHARE, "soft bright blobs", notices)
+
+
+def _unless_own(found: BoolArray, share: float, what: str, notices: list[str]) -> BoolArray:
+    if found.mean() <= share:
+        return found
+    notices.append(f"{found.mean():.0%} of the survey is {what}: taken as the specimen's own, not masked")
+    return np.zeros_like(found)
 
 
 def _without_plane(image: Float32Array, valid: BoolArray) -> FloatArray:
