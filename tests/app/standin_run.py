@@ -22,6 +22,7 @@ STAGES = ("scan", "vendor", "describe", "surrogate", "acquire", "decision")
 @dataclass(frozen=True, eq=False)
 class StandinRun:
     directory: Path
+    source: str
     configuration: Any
     summary: dict[str, Any]
     sites: SiteLattice
@@ -44,12 +45,20 @@ class StandinRun:
     foi: np.ndarray | None
     truth: Truth | None
     recall_curve: np.ndarray | None
-    versions: dict[str, str] = field(default_factory=lambda: {"probewise": "0.1.0", "numpy": np.__version__})
-    journal_hash: str = "0" * 64
+    machine: dict[str, str] = field(default_factory=lambda: {"probewise": "0.1.0", "numpy": np.__version__})
     dose: np.ndarray | None = None
 
     def dose_map(self) -> np.ndarray | None:
         return self.dose
+
+    def journal_hash(self) -> str:
+        return "0" * 64
+
+    def baseline(self, policy: str) -> np.ndarray | None:
+        if self.recall_curve is None:
+            return None
+        share = np.linspace(0, 1, len(self.recall_curve))
+        return np.stack([*self.recall_curve.T[:2], share ** (1 + len(policy) / 9)], axis=1)
 
     @cached_property
     def raster_equivalents(self) -> float:
@@ -71,6 +80,7 @@ def standin(
     dose: bool = True,
     refine: int = 1,
     rejected: int = 0,
+    based: bool = True,
     frame_px: int = 48,
     stop_reason: str = "budget: steps",
     notices: tuple[str, ...] = (),
@@ -103,9 +113,9 @@ def standin(
     states = np.zeros(sites.size, np.int8)
     states[excluded] = 4
     states[visited] = 1
-    values = target[visited] * 3 + rng.normal(0, 0.1, len(visited))
-    values[len(values) - rejected :] = np.nan
     states[visited[len(visited) - rejected :]] = 2
+    visited = visited[: len(visited) - rejected]
+    values = target[visited] * 3 + rng.normal(0, 0.1, len(visited)) if based else np.full(len(visited), np.nan)
 
     lattice = Lattice((shape[0] * refine, shape[1] * refine), (side / refine, side / refine))
     where = lattice.points() + side / refine / 2
@@ -136,9 +146,10 @@ def standin(
         survey_frame = Frame(image, ("haadf",), context, RasterROI((256, 256), 1000), 1, 0, 65_536_000, 65_536)
 
     n = len(visited)
-    found = np.cumsum(foi[visited]) / max(foi.sum(), 1)
-    fraction = np.arange(1, n + 1) / sites.size
-    curve = np.stack([fraction, 0.002 * survey + fraction, found], 1) if truth else None
+    found = np.concatenate([[0], np.cumsum(foi[visited])]) / max(foi.sum(), 1)
+    fraction = np.arange(n + 1) / sites.size
+    spent = np.full(n + 1, np.nan) if replay else 0.002 * survey + fraction
+    curve = np.stack([fraction, spent, found], 1) if truth else None
     dose_map = None
     if dose and not replay:
         dose_map = np.full(shape, 95.0 if survey else 0.0)
@@ -162,18 +173,23 @@ def standin(
         "seed": seed,
         "device": "cpu",
         "sites": sites.size,
-        "measured": n - rejected,
+        "measured": n,
         "rejected": rejected,
         "unreachable": 0,
         "excluded": int(excluded.sum()),
-        "steps": n,
+        "steps": n + rejected,
         "stop_reason": stop_reason,
-        "exposure": {"site_fraction": n / sites.size}
+        "exposure": {
+            "site_fraction": n / sites.size,
+            "exposed_fraction": None,
+            "raster_equivalents": None,
+            "max_hits": None,
+        }
         if replay
         else {
             "site_fraction": n / sites.size,
             "exposed_fraction": n / sites.size,
-            "raster_equivalents": float(curve[-1, 1]) if curve is not None and n else n / sites.size,
+            "raster_equivalents": float(curve[-1, 1]) if curve is not None else n / sites.size,
             "max_hits": 1,
         },
         "truth": {
@@ -209,6 +225,7 @@ def standin(
     )
     return StandinRun(
         directory,
+        source,
         configuration,
         summary,
         sites,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,11 +74,12 @@ def run(
             "budget.max_e_per_A2": max_fluence,
             "run.seed": seed,
             "run.replay": True if replay else None,
+            "run.out": None if out is None else str(out),
             "instrument.uri": commands.uri(specimen=specimen, image=image, instrument=instrument),
             **commands.component(component),
         }
     )
-    raise typer.Exit(commands.run(config, sets or [], overrides, out, dry_run=dry_run, as_json=as_json))
+    raise typer.Exit(commands.run(config, sets or [], overrides, dry_run=dry_run, as_json=as_json))
 
 
 @app.command()

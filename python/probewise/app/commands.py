@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probewise.errors import ConfigurationError, Error, StorageError
+from probewise.errors import ConfigurationError, Error
 
 if TYPE_CHECKING:
     from probewise.experiment import Experiment, Summary
@@ -18,19 +18,9 @@ if TYPE_CHECKING:
 TRACEBACK = "traceback.txt"
 
 
-def run(
-    config: Path | None,
-    sets: Sequence[str],
-    overrides: Mapping[str, Any],
-    out: Path | None,
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
+def run(config: Path | None, sets: Sequence[str], overrides: Mapping[str, Any], *, dry_run: bool, as_json: bool) -> int:
     from probewise.app.ask import Asker, check_answerable
-    from probewise.app.folder import default_folder, prepare
-    from probewise.experiment import Experiment
-    from probewise.experiment.config import load
+    from probewise.experiment import Experiment, load
 
     configuration = load(config, sets, overrides)
     if configuration.component.by == "ask":
@@ -39,32 +29,33 @@ def run(
         from probewise.app.plan import predict
 
         return predict(configuration, as_json=as_json)
-    chosen = out or (Path(configuration.run.out) if configuration.run.out else default_folder(configuration))
-    directory = prepare(chosen)
-    with traceback_in(directory):
-        experiment = Experiment(configuration=configuration, out=directory, ask=Asker(directory))
-        return perform(experiment, directory, configuration.budget.limit_of_steps, as_json=as_json)
+    asker = Asker()
+    experiment = Experiment(configuration=configuration, ask=asker)
+    asker.watch(experiment)
+    return perform(experiment, as_json=as_json)
 
 
 def resume(directory: Path, *, as_json: bool) -> int:
     from probewise.app.ask import Asker
     from probewise.experiment import Experiment
 
-    with traceback_in(directory):
-        experiment = Experiment.resume(directory, ask=Asker(directory))
-        return perform(experiment, directory, experiment.configuration.budget.limit_of_steps, as_json=as_json)
+    asker = Asker()
+    experiment = Experiment.resume(directory, ask=asker)
+    asker.watch(experiment)
+    return perform(experiment, as_json=as_json)
 
 
-def perform(experiment: Experiment, directory: Path, total: int | None, *, as_json: bool) -> int:
+def perform(experiment: Experiment, *, as_json: bool) -> int:
     """Run to the end or to a signal, draw the report, say how it went."""
     from probewise.app.progress import Progress
     from probewise.experiment.signals import Signals
 
-    with Signals(experiment) as signals:
-        with Progress(total) as progress:
+    with traceback_in(lambda: experiment.directory), Signals(experiment) as signals:
+        with Progress(experiment.configuration.budget.limit_of_steps) as progress:
             progress.listen(experiment)
             summary = experiment.run()
-        picture = draw(directory)
+        assert experiment.directory is not None
+        picture = draw(experiment.directory)
     say(summary, picture, as_json=as_json)
     return signals.exit_code or 0
 
@@ -73,7 +64,8 @@ def draw(directory: Path) -> Path:
     from probewise.app.report import draw_report
     from probewise.experiment import open_run
 
-    return draw_report(open_run(directory), directory)[0]
+    with open_run(directory) as opened:
+        return draw_report(opened, directory)[0]
 
 
 def say(summary: Summary, picture: Path, *, as_json: bool) -> None:
@@ -85,7 +77,7 @@ def say(summary: Summary, picture: Path, *, as_json: bool) -> None:
 
 
 def report(directory: Path) -> int:
-    with traceback_in(directory):
+    with traceback_in(lambda: directory):
         print(draw(directory))
     return 0
 
@@ -94,22 +86,25 @@ def export(directory: Path, path: Path) -> int:
     from probewise.app.export import export_hspy
     from probewise.experiment import open_run
 
-    print(export_hspy(open_run(directory), path))
+    with open_run(directory) as opened:
+        print(export_hspy(opened, path))
     return 0
 
 
 @contextlib.contextmanager
-def traceback_in(directory: Path) -> Iterator[None]:
+def traceback_in(directory: Callable[[], Path | None]) -> Iterator[None]:
     """Keep the traceback of an internal error in the run's folder, where a report of it can be made from."""
     try:
         yield
     except Error:
         raise
     except Exception as problem:
-        path = directory / TRACEBACK
+        folder = directory()
         with contextlib.suppress(OSError):  # the folder may be what failed; then stderr gets it
-            path.write_text("".join(traceback.format_exception(problem)))
-            problem.add_note(f"traceback: {path}")
+            if folder is not None and folder.is_dir():
+                path = folder / TRACEBACK
+                path.write_text("".join(traceback.format_exception(problem)))
+                problem.add_note(f"traceback: {path}")
         raise
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probewise.app.panels import BLANK, GREY, INK, VALUE, below, measured, number, scale_bar, unit
+from probewise.app.panels import BLANK, GREY, INK, VALUE, below, number, scale_bar, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,5 +188,4 @@ def thumbnails(run: Run, figure: SubFigure | Any, each: int = 4) -> str:
         f"Frames with the {len(high)} largest (green) and {len(low)} smallest (violet) values, one grey scale",
         fontsize=10,
     )
-    sites, _ = measured(run)
-    return f"Frames of {len(high)} sites with the largest and {len(low)} with the smallest values of {len(sites)} measured."
+    return f"Frames of the sites with the {len(high)} largest and the {len(low)} smallest values."

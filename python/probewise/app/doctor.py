@@ -121,7 +121,8 @@ def as_text(findings: dict[str, Any]) -> list[str]:
     disk = findings["disk"]
     kept = "not writable"
     if disk["writable"]:
-        kept = f"writable, WAL {'yes' if disk['wal'] else 'no'}, 1 MiB commit {disk['commit_1_MiB_ms']} ms, {disk['free_GiB']} GiB free"
+        commit = f"1 MiB commit {disk['commit_1_MiB_ms']} ms"
+        kept = f"writable, WAL {'yes' if disk['wal'] else 'no'}, {commit}, {disk['free_GiB']} GiB free"
     lines = [
         f"probewise    {findings['probewise']}, python {findings['python']}, {findings['platform']}",
         f"cores        {findings['cores']}, SIMD level {findings['simd']}",

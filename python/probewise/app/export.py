@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probewise.app.facts import summary_of
 from probewise.app.files import replace_with
 from probewise.errors import ConfigurationError
 from probewise.types import SiteLattice
@@ -115,7 +116,7 @@ def _calibrated(run: Run) -> bool:
 
 
 def _signal(experiments: Any, title: str, axes: Sequence[Axis], run: Run, *, channels: Sequence[str]) -> Any:
-    """A signal's group with axes and metadata; `package` stays empty: no package of that name defines signal classes."""
+    """A signal's group with axes and metadata; `package` stays empty, since it would name one with signal classes."""
     group = experiments.create_group(title)
     group.attrs["package"] = ""
     group.attrs["package_version"] = ""
@@ -137,7 +138,7 @@ def _signal(experiments: Any, title: str, axes: Sequence[Axis], run: Run, *, cha
 
 def _metadata(run: Run, title: str, channels: Sequence[str]) -> dict[str, Any]:
     return {
-        "General": {"title": title, "notes": f"probewise {run.summary['version']}, {run.summary['source']}"},
+        "General": {"title": title, "notes": f"probewise {summary_of(run)['version']}, {run.source}"},
         "Signal": {"signal_type": "", "quantity": "Counts" if channels else ""},
         "Acquisition_instrument": {"TEM": _microscope(run, channels)},
         "AE": autonomous_experiment(run),
@@ -151,7 +152,7 @@ def _microscope(run: Run, channels: Sequence[str]) -> dict[str, Any]:
         return tree
     instrument = run.configuration.instrument
     tree["beam_energy"] = float(instrument.voltage_kV)
-    if run.summary["dose"] is not None:
+    if summary_of(run)["dose"] is not None:
         tree["beam_current"] = float(run.configuration.current_pA) * 1e-3
     if channels:
         tree["Detector"] = {
@@ -163,7 +164,7 @@ def _microscope(run: Run, channels: Sequence[str]) -> dict[str, Any]:
 
 def autonomous_experiment(run: Run) -> dict[str, Any]:
     """The `AE` group: what was measured where, in which order and why, and what was concluded from it."""
-    summary = run.summary
+    summary = summary_of(run)
     visited = np.asarray(run.visited, dtype=np.int64)
     length = "nm" if _calibrated(run) else "px"
     tree: dict[str, Any] = {
@@ -183,8 +184,8 @@ def autonomous_experiment(run: Run) -> dict[str, Any]:
         "posterior_std": np.asarray(run.std, dtype=np.float64),
         "component": _component(run),
         "summary_json": json.dumps(summary, indent=1).splitlines(),
-        "versions": dict(run.versions),
-        "journal_sha256": run.journal_hash,
+        "versions": dict(run.machine),
+        "journal_sha256": run.journal_hash(),
     }
     if summary["dose"] is not None:
         tree["dose"] = dict(summary["dose"])

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from probewise.experiment import Run
 
 
+def summary_of(run: Run) -> Mapping[str, Any]:
+    """As it ended, or as it stands when it has not."""
+    return run.summary if run.summary is not None else run.summary_so_far()
+
+
 def headline(summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['source']}: {summary['workflow']} workflow, objective {summary['objective']}, "

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probewise.app.facts import facts, headline
+from probewise.app.facts import facts, headline, summary_of
 
 if TYPE_CHECKING:
     from probewise.experiment import Run
@@ -23,14 +23,15 @@ table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem 
        border-bottom: 1px solid #d0d0d0; } th { font-weight: 600; color: #444444; white-space: nowrap; }
 .maps { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1.2rem; }
 figure { margin: 0; } figure.wide { grid-column: 1 / -1; } img { max-width: 100%; height: auto; display: block; }
-figcaption { color: #444444; font-size: .9rem; } pre { background: #f4f4f4; padding: 1rem; overflow-x: auto; font-size: .85rem; }
+figcaption { color: #444444; font-size: .9rem; }
+pre { background: #f4f4f4; padding: 1rem; overflow-x: auto; font-size: .85rem; }
 a { color: #0b57a4; } a:focus, summary:focus { outline: 3px solid #0b57a4; outline-offset: 2px; }
 """
 
 
 def page(run: Run, figures: Sequence[tuple[str, str, bytes]]) -> str:
     """The whole document; `figures` are (title, text alternative, PNG)."""
-    title = escape(headline(run.summary))
+    title = escape(headline(summary_of(run)))
     shown = [*figures, *_component_pictures(run.directory)]
     return "\n".join(
         [
@@ -39,7 +40,7 @@ def page(run: Run, figures: Sequence[tuple[str, str, bytes]]) -> str:
             f"<title>probewise: {title}</title><style>{CSS}</style></head><body>",
             f"<header><h1>{title}</h1><p>{escape(run.directory.name)}</p></header><main>",
             "<h2>Summary</h2>",
-            _table(facts(run)),
+            _table(facts(run, summary_of(run))),
             "<h2>Notices</h2>",
             _notices([str(notice) for notice in run.notices]),
             '<h2>Pictures</h2><div class="maps">',
@@ -93,7 +94,7 @@ def _recall_table(run: Run) -> str:
     if curve is None or not len(curve):
         return ""
     marks = sorted({max(0, round(part * len(curve)) - 1) for part in (0.1, 0.25, 0.5, 0.75, 1.0)})
-    replay = str(run.summary["source"]).startswith("replay:")
+    replay = run.source.startswith("replay:")
     head = ["visits", "fraction of sites", *([] if replay else ["raster equivalents"]), "recall"]
     rows = []
     for mark in marks:

@@ -323,7 +323,8 @@ def values(run: Run, axes: Axes) -> str:
     hatch_excluded(run, axes)
     if not len(sites):
         return "No site has a measured value."
-    return f"Values of the {len(sites)} measured sites, from {number(told.min())} to {number(told.max())}; the rest is blank."
+    span = f"from {number(told.min())} to {number(told.max())}"
+    return f"Values of the {len(sites)} measured sites, {span}; the rest is blank."
 
 
 def mean(run: Run, axes: Axes) -> str:
@@ -382,4 +383,5 @@ def dose(run: Run, axes: Axes) -> str:
         f"{np.mean(hit):.0%} of the field exposed{blank}", (0.5, 0.0), xycoords="axes fraction", xytext=(0, -32),
         textcoords="offset points", ha="center", va="top", fontsize=8,
     )  # fmt: skip
-    return f"Fluence over the survey field, {number(low)} to {number(high)} electrons per square angstrom, log scale{blank}."
+    span = f"{number(low)} to {number(high)} electrons per square angstrom"
+    return f"Fluence over the survey field, {span}, log scale{blank}."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probewise.app import curves, panels
-from probewise.app.facts import facts, headline
+from probewise.app.facts import facts, headline, summary_of
 from probewise.app.files import write_atomically
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def overview(run: Run) -> Figure:
     figure = Figure(figsize=(16.6, sum(heights)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.16, h_pad=0.1)  # type: ignore[union-attr]
     head, *body, frames, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
-    head.text(0.01, 0.86, headline(run.summary), fontsize=15, fontweight="bold", va="top")
+    head.text(0.01, 0.86, headline(summary_of(run)), fontsize=15, fontweight="bold", va="top")
     head.text(0.01, 0.22, str(run.directory.name), fontsize=9, color=panels.GREY, va="center")
     for row, strip in enumerate(body):
         here = tiles[row * COLUMNS : (row + 1) * COLUMNS]
@@ -93,7 +93,7 @@ def overview(run: Run) -> Figure:
 
 def _foot(run: Run, area: Any) -> None:
     """Two columns of facts and one of notices."""
-    listed = facts(run)
+    listed = facts(run, summary_of(run))
     half = -(-len(listed) // 2)
     for column, part in enumerate((listed[:half], listed[half:])):
         for row, (name, value) in enumerate(part):

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +27,8 @@ from probewise.experiment.opening import assemble_learner, replay, stored_config
 from probewise.experiment.recorder import Recorder, SurveyRecord
 from probewise.experiment.sites import Sites, stored_sites
 from probewise.experiment.states import SiteState
-from probewise.experiment.summary import Summary, latency
-from probewise.experiment.truth import Target, recall_curve
+from probewise.experiment.summary import Summary, latency, summarise
+from probewise.experiment.truth import Target, recall_curve, similarity
 from probewise.types import BoolArray, FloatArray, Frame, IntArray, Truth
 
 
@@ -117,6 +119,41 @@ class Run:
         """As in summary.json; None of a run that has not ended."""
         stored = self._journal.meta("summary")
         return None if stored is None else Summary(stored)
+
+    def summary_so_far(self) -> Summary:
+        """The summary of what is there, for a run that has not ended."""
+        target, ssim = self._target, None
+        if target is not None and target.values is not None and self._learner.belief.told:
+            ssim = similarity(self._learner.belief.mean, target.values, self.sites.shape)
+        return summarise(
+            self.configuration,
+            self.history,
+            source=self.source,
+            policy=self.policy_name,
+            stop_reason="not ended: probewise resume goes on",
+            target=target,
+            ssim=ssim,
+            full_raster_ns=self.full_raster_ns,
+            notices=self.notices,
+            wall_s=self._steps[-1].elapsed_ns * 1e-9 if self._steps else 0.0,
+        )
+
+    @cached_property
+    def machine(self) -> dict[str, str]:
+        """Versions, SIMD level and threads of the process that wrote last."""
+        rows = self._journal.rows("SELECT machine FROM segments ORDER BY segment DESC LIMIT 1")
+        return {name: str(value) for name, value in json.loads(rows[0][0]).items()} if rows else {}
+
+    def journal_hash(self) -> str:
+        """sha256 over all rows of the journal, in order of table and row; two copies of a run have the same."""
+        digest = hashlib.sha256()
+        tables = self._journal.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        for (table,) in tables:
+            for row in self._journal.rows(f'SELECT * FROM "{table}" ORDER BY rowid'):
+                for cell in (table, *row):
+                    digest.update(cell if isinstance(cell, bytes) else repr(cell).encode())
+                    digest.update(b"\0")
+        return digest.hexdigest()
 
     @property
     def excluded(self) -> BoolArray:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from probewise.instrument.simulated import Detector as Detector
     from probewise.instrument.simulated import Distortions as Distortions
     from probewise.instrument.simulated import SimulatedInstrument as SimulatedInstrument
-    from probewise.instrument.simulated import open_simulated as open_simulated
     from probewise.instrument.simulated import render as render
     from probewise.instrument.specimens import SPECIMENS as SPECIMENS
     from probewise.instrument.specimens import atoms as atoms
@@ -37,7 +36,6 @@ _HOME = {
     "atoms": "specimens",
     "known_schemes": "registry",
     "open_instrument": "registry",
-    "open_simulated": "simulated",
     "read_picture": "readers",
     "render": "simulated",
     "session": "session",
