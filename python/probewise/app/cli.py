@@ -60,7 +60,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict time, dose and positions; move nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Perform an experiment (by default: 60 sites of the simulated NiO-LSMO specimen) and draw its report."""
+    """Perform an experiment and draw its report (default: simulated NiO-LSMO)."""
     from probewise.app import commands
 
     overrides = commands.overrides(
@@ -89,15 +89,17 @@ def survey(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Take one survey frame; save its masks and the pictures of the components to choose from."""
-    from probewise.app import commands
+    """Take one survey frame; save its masks and its components."""
+    from probewise.app import survey as taken
+    from probewise.experiment import load
 
-    raise typer.Exit(commands.survey(uri, out, sets or [], as_json=as_json))
+    configuration = load(None, sets or [], {"instrument": {"uri": uri}, "run": {"out": str(out)}})
+    raise typer.Exit(taken.survey(configuration, as_json=as_json))
 
 
 @app.command()
 def resume(directory: Folder, as_json: Json = False) -> None:
-    """Go on where a killed or paused run stopped; on a finished run, draw its report again."""
+    """Go on where a killed, stopped or paused run left off."""
     from probewise.app import commands
 
     raise typer.Exit(commands.resume(directory, as_json=as_json))
@@ -139,7 +141,7 @@ def config(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine and installation offer, and what is wrong with them."""
+    """Say what this machine and installation offer, and what is wrong."""
     from probewise.app.doctor import as_text, examine
 
     findings = examine()

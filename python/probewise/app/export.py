@@ -184,8 +184,8 @@ def autonomous_experiment(run: Run) -> dict[str, Any]:
         "posterior_std": np.asarray(run.std, dtype=np.float64),
         "component": _component(run),
         "summary_json": json.dumps(summary, indent=1).splitlines(),
-        "versions": dict(run.machine),
-        "journal_sha256": run.journal_hash(),
+        "versions": dict(run.versions),
+        "journal_sha256": run.journal_hash,
     }
     if summary["dose"] is not None:
         tree["dose"] = dict(summary["dose"])

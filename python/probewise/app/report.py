@@ -41,7 +41,7 @@ def draw_report(run: Run, directory: Path) -> tuple[Path, Path]:
     from probewise.app.page import page
 
     with matplotlib.rc_context(STYLE):
-        picture = _png(overview(run))
+        picture = png_of(overview(run))
         html = page(run, _single_figures(run))
     png = directory / "report.png"
     write_atomically(png, picture)
@@ -119,14 +119,14 @@ def _single_figures(run: Run) -> list[tuple[str, str, bytes]]:
     for name, draw in chosen_panels(run):
         figure = Figure(figsize=(6.4, 5.2), layout="constrained")
         alternative = draw(run, figure.subplots())
-        drawn.append((name, alternative, _png(figure)))
+        drawn.append((name, alternative, png_of(figure)))
     figure = Figure(figsize=(13.5, 2.6), layout="constrained")
     alternative = curves.thumbnails(run, figure)
-    drawn.append(("Extreme frames", alternative, _png(figure)))
+    drawn.append(("Extreme frames", alternative, png_of(figure)))
     return drawn
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
