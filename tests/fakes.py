@@ -114,7 +114,7 @@ class FakeInstrument:
 
     def describe(self) -> tuple[Capability, Limits]:
         self._enter("describe")
-        return self.capability, self.limits
+        return self._leave("describe", (self.capability, self.limits))
 
     def arm(self, scan: Scan, context: Context, *, channels: Sequence[str]) -> Armed:
         self._enter("arm", scan=scan, context=context, channels=tuple(channels))

@@ -37,9 +37,9 @@ constexpr std::array<std::pair<const char*, PatternKind>, 8> kKinds{{
 using Shape = std::pair<std::int32_t, std::int32_t>;
 using Point = std::pair<double, double>;
 
-Pattern make_pattern(const std::string& kind, Shape shape, std::size_t points, double a, double b,
-                     std::uint64_t seed) {
-  const auto* entry = std::find_if(kKinds.begin(), kKinds.end(), [&](const auto& known) { return kind == known.first; });
+Pattern make_pattern(const std::string& kind, Shape shape, std::size_t points, double a, double b, std::uint64_t seed) {
+  const auto* entry =
+      std::find_if(kKinds.begin(), kKinds.end(), [&](const auto& known) { return kind == known.first; });
   if (entry == kKinds.end()) throw std::invalid_argument("kind is " + kind + ", expected a pattern");
   const Pattern pattern{entry->second, shape.first, shape.second, points, a, b, seed};
   check_pattern(pattern);
@@ -71,8 +71,8 @@ std::span<std::uint16_t> write_codes(py::array& out, std::size_t n) {
 
 py::tuple raster(Shape shape, std::int64_t dwell_ns, Point centre, Point size, std::int32_t discard_lines,
                  std::int64_t flyback_ns) {
-  const probewise::RasterLines lines{shape.first, shape.second, discard_lines, dwell_ns, flyback_ns,
-                                     centre.first, centre.second, size.first,  size.second};
+  const probewise::RasterLines lines{shape.first,  shape.second,  discard_lines, dwell_ns,   flyback_ns,
+                                     centre.first, centre.second, size.first,    size.second};
   const std::size_t n = lines.samples();
   py::array_t<double> yx = pairs<double>(n);
   py::array_t<std::int64_t> dwell(static_cast<py::ssize_t>(n));

@@ -18,12 +18,16 @@ double profile(std::size_t k, std::size_t count, const CoilSteps& coils) {
   return std::min(coils.step, coils.bend * static_cast<double>(std::min(k, count + 1 - k)));
 }
 
-/// How far `count` steps of that profile reach.
+/// How far the first `count` steps on the way up reach.
+double climb(std::size_t count, const CoilSteps& coils) {
+  const double n = static_cast<double>(count);
+  const double ramp = std::min(n, std::floor(coils.step / coils.bend));  // steps below the top speed
+  return coils.bend * ramp * (ramp + 1.0) / 2.0 + (n - ramp) * coils.step;
+}
+
+/// How far the whole profile of `count` steps reaches.
 double reach(std::size_t count, const CoilSteps& coils) {
-  const double half = static_cast<double>(count / 2);
-  const double ramp = std::min(half, std::floor(coils.step / coils.bend));  // steps below the top speed on one side
-  const double sides = coils.bend * ramp * (ramp + 1.0) + 2.0 * (half - ramp) * coils.step;
-  return sides + (count % 2 != 0 ? profile(count / 2 + 1, count, coils) : 0.0);
+  return 2.0 * climb(count / 2, coils) + (count % 2 != 0 ? profile(count / 2 + 1, count, coils) : 0.0);
 }
 
 std::size_t steps_for(double distance, const CoilSteps& coils) {
@@ -76,9 +80,9 @@ class Joiner {
     if (count > max_points_) refuse();
     const double scale = 1.0 / reach(count, coils_);
     const double from_y = y_, from_x = x_;
-    double along = 0.0;
     for (std::size_t k = 1; k < count; ++k) {
-      along += profile(k, count, coils_) * scale;
+      // From the nearer end, so that no rounding adds up into the last step.
+      const double along = k <= count / 2 ? climb(k, coils_) * scale : 1.0 - climb(count - k, coils_) * scale;
       emit(from_y + (y - from_y) * along, from_x + (x - from_x) * along, -1);
     }
   }

@@ -139,6 +139,13 @@ size_t codes(const double* values, size_t count, double top, uint16_t* out) {
   return static_cast<size_t>(outside);
 }
 
+void code_line(uint16_t y, const uint16_t* x, size_t count, uint16_t* out) {
+  for (size_t i = 0; i < count; ++i) {
+    out[2 * i] = y;
+    out[2 * i + 1] = x[i];
+  }
+}
+
 void pixels(const double* yx, size_t count, double rows, double cols, int32_t* pixel) {
   const int32_t last_row = static_cast<int32_t>(rows) - 1, last_col = static_cast<int32_t>(cols) - 1;
   for (size_t i = 0; i < count; ++i) {
@@ -168,8 +175,8 @@ void differences(const double* yx, size_t count, double* step2, double* bend2) {
 
 const ScanKernels& scan_kernels() noexcept;
 const ScanKernels& scan_kernels() noexcept {
-  static constexpr ScanKernels table{linear_spiral, root_spiral, golden_spiral, lissajous, hilbert,
-                                     centres,       line,        codes,         pixels,    differences};
+  static constexpr ScanKernels table{linear_spiral, root_spiral, golden_spiral, lissajous, hilbert,    centres,
+                                     line,          codes,       code_line,     pixels,    differences};
   return table;
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "probewise/random.hpp"
 #include "scan/kernels.hpp"
@@ -15,7 +16,7 @@
 namespace probewise {
 namespace {
 
-constexpr std::size_t kBlock = 512;  // positions of a block and its codes stay in the first-level cache
+constexpr std::size_t kBlock = 512;                  // positions of a block and its codes stay in the first-level cache
 constexpr std::uint64_t kJitterStream = 0x5343414E;  // keeps these draws apart from those of other rooms
 
 // 1 - 1/golden ratio of a turn: 137.50776 degrees.
@@ -94,7 +95,9 @@ void fill_points(const Pattern& pattern, std::size_t first, std::size_t count, d
       kernels.linear_spiral(numbers, first, count, yx);
       return;
     }
-    case PatternKind::fermat: kernels.root_spiral(numbers, first, count, yx); return;
+    case PatternKind::fermat:
+      kernels.root_spiral(numbers, first, count, yx);
+      return;
     case PatternKind::vogel:
       numbers.angle_step = kGoldenTurn;
       kernels.golden_spiral(numbers, first, count, yx);
@@ -102,7 +105,41 @@ void fill_points(const Pattern& pattern, std::size_t first, std::size_t count, d
     case PatternKind::lissajous:
       kernels.lissajous(numbers.inverse_points, pattern.a, pattern.b, first, count, yx);
       return;
-    default: kernels.linear_spiral(numbers, first, count, yx); return;
+    default:
+      kernels.linear_spiral(numbers, first, count, yx);
+      return;
+  }
+}
+
+/// Codes of the pixel centres along one axis: a grid has only rows + cols different ones.
+std::vector<std::uint16_t> axis_codes(std::int32_t count, double top) {
+  std::vector<double> centre(static_cast<std::size_t>(count));
+  for (std::int32_t i = 0; i < count; ++i) centre[static_cast<std::size_t>(i)] = (i + 0.5) / count;
+  std::vector<std::uint16_t> codes(centre.size());
+  scan_kernels().codes(centre.data(), centre.size(), top, codes.data());
+  return codes;
+}
+
+void grid_codes(const Pattern& pattern, double top, std::span<std::uint16_t> out) {
+  const std::vector<std::uint16_t> y = axis_codes(pattern.rows, top), x = axis_codes(pattern.cols, top);
+  if (pattern.kind == PatternKind::hilbert) {
+    Cells cells;
+    for (std::size_t first = 0; first < pattern.points; first += kBlock) {
+      const std::size_t count = std::min(kBlock, pattern.points - first);
+      fill_cells(pattern, first, count, cells);
+      for (std::size_t i = 0; i < count; ++i) {
+        out[2 * (first + i)] = y[static_cast<std::size_t>(cells.row[i])];
+        out[2 * (first + i) + 1] = x[static_cast<std::size_t>(cells.col[i])];
+      }
+    }
+    return;
+  }
+  const std::vector<std::uint16_t> back(x.rbegin(), x.rend());
+  const std::int64_t discarded = static_cast<std::int64_t>(pattern.a);
+  std::uint16_t* line = out.data();
+  for (std::int64_t row = -discarded; row < pattern.rows; ++row, line += 2 * x.size()) {
+    const std::uint16_t* along = (row & 1) != 0 ? back.data() : x.data();
+    scan_kernels().code_line(y[static_cast<std::size_t>(std::max<std::int64_t>(row, 0))], along, x.size(), line);
   }
 }
 
@@ -147,8 +184,8 @@ void check_pattern(const Pattern& pattern) {
   switch (pattern.kind) {
     case PatternKind::serpentine:
       check_length(pattern.points,
-                   static_cast<std::size_t>(cells) + static_cast<std::size_t>(pattern.a) *
-                                                         static_cast<std::size_t>(pattern.cols),
+                   static_cast<std::size_t>(cells) +
+                       static_cast<std::size_t>(pattern.a) * static_cast<std::size_t>(pattern.cols),
                    "serpentine");
       return;
     case PatternKind::hilbert:
@@ -170,7 +207,8 @@ void check_pattern(const Pattern& pattern) {
                "), expected two positive numbers");
       }
       return;
-    case PatternKind::vogel: return;
+    case PatternKind::vogel:
+      return;
     case PatternKind::constant_velocity:
       if (!(pattern.b >= pattern.a)) {
         refuse("the angular velocity is capped at " + std::to_string(pattern.b) + " turns, expected at least " +
@@ -214,6 +252,10 @@ void pattern_pixels(const Pattern& pattern, std::span<std::int32_t> pixel) {
 void pattern_codes(const Pattern& pattern, int bits, std::span<std::uint16_t> out) {
   const double top = checked_top(bits);
   check_length(out.size(), 2 * pattern.points, "out");
+  if (pattern.kind == PatternKind::serpentine || pattern.kind == PatternKind::hilbert) {
+    grid_codes(pattern, top, out);
+    return;
+  }
   for_blocks(pattern, 0, [&](std::size_t first, std::size_t count, const double* yx) {
     scan_kernels().codes(yx, 2 * count, top, out.data() + 2 * first);
   });

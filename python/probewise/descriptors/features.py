@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probewise.descriptors.peaks import expected_peaks, peaks_at
+from probewise.descriptors.peaks import SPACING_RANGE_NM, expected_peaks, peaks_at
 from probewise.descriptors.spectra import (
     Convention,
     default_window_px,
@@ -130,9 +130,9 @@ class FrameSpectra:
         frequencies = spectrum_frequencies(side, _CROP) / np.array(pixel_nm)
         # The taper spreads what lies at zero frequency over three bins.
         lowest = max(1 / _LONGEST_PERIOD_NM, 3 / (side * min(pixel_nm)))
+        if lowest >= 1 / SPACING_RANGE_NM[0]:
+            raise ValueError(f"window_px is {side} with pixels of {pixel_nm} nm, too few to hold lattice periods")
         self._kept: BoolArray = np.asarray(np.hypot(frequencies[:, 0], frequencies[:, 1]) >= lowest)
-        if not self._kept.any():
-            raise ValueError(f"window_px is {side} with pixels of {pixel_nm} nm, too few to hold a lattice period")
         self._window = side
 
     def _features(self, spectra: Float32Array) -> Float32Array:

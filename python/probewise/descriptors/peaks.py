@@ -13,8 +13,8 @@ from probewise.types import Float32Array, FloatArray, IntArray
 
 # Spacings between which the strongest lattice fringes of inorganic crystals lie, nm.
 SPACING_RANGE_NM = (0.1, 0.6)
-# A peak counts as one when its mean power is this far over the median power: the mean over 25 half-overlapping windows
-# of a flat noisy frame stays under 6 (largest of 2,000 bins).
+# A peak counts as one when its power is this far over the power of noise (the median of a frame's mean spectrum, the
+# mean over all bins of one window's): one bin of noise exceeds 8 times its mean with probability exp(-8).
 _LEAST_POWER_RATIO = 8.0
 # How far a window's peak may lie from the frame's, bins: farther away it belongs to another lattice.
 _REACH_BINS = 1.0
@@ -135,6 +135,10 @@ def peaks_at(
     positions = np.ascontiguousarray(np.tile(expected * pixel, (len(corners), 1, 1)))
     power = np.empty(positions.shape[:2])
     _core.refine_peaks(windows, _REACH_BINS, positions, power)
+    # By Parseval the sum of squares is the mean power over all bins.
+    floor = _LEAST_POWER_RATIO * np.einsum("wij,wij->w", windows, windows, dtype=np.float64)
+    lost = power < floor[:, None]
+    positions[lost], power[lost] = np.nan, 0.0
     return SpectrumPeaks(positions / pixel, power, expected)
 
 

@@ -81,9 +81,7 @@ class Unmixing:
             if self.method == "pca":
                 centred -= mean
             basis = _principal(centred, self.components)
-        self.basis = np.ascontiguousarray(basis)
-        self.mean = mean if self.method == "pca" else np.zeros_like(mean)
-        self._prepare()
+        self._take(basis, mean if self.method == "pca" else np.zeros_like(mean))
         values = self.transform(np.ascontiguousarray(rows))
         lengths = self.basis - (self.basis.mean(axis=0) if self.method == "nfindr" else 0.0)
         total = float(rows.var(axis=0, dtype=np.float64).sum())
@@ -113,9 +111,8 @@ class Unmixing:
 
     def reorder(self, order: IntArray, signs: FloatArray) -> None:
         """Put component `order[i]` times `signs[i]` (+1 or -1) at place i."""
-        self.basis = np.ascontiguousarray(self.basis[order] * signs[:, None])
         self.explained = self.explained[order]
-        self._prepare()
+        self._take(self.basis[order] * signs[:, None], self.mean)
 
     def state(self) -> dict[str, np.ndarray[Any, Any] | str | int | float]:
         """All that `restore` needs for the same values to the bit."""
@@ -134,14 +131,12 @@ class Unmixing:
         unmixing = cls(
             cast(Method, str(state["method"])), int(cast(int, state["components"])), seed=int(cast(int, state["seed"]))
         )
-        unmixing.basis = np.ascontiguousarray(state["basis"], dtype=np.float64)
-        unmixing.mean = np.ascontiguousarray(state["mean"], dtype=np.float64)
-        unmixing.explained = np.ascontiguousarray(state["explained"], dtype=np.float64)
-        if unmixing.fitted:
-            unmixing._prepare()
+        unmixing.explained = np.array(state["explained"], dtype=np.float64)
+        unmixing._take(np.array(state["basis"], dtype=np.float64), np.array(state["mean"], dtype=np.float64))
         return unmixing
 
-    def _prepare(self) -> None:
+    def _take(self, basis: FloatArray, mean: FloatArray) -> None:
+        self.basis, self.mean = np.ascontiguousarray(basis), mean
         # Rows and mean in one product, so that a new spectrum is read once.
         self._directions = np.ascontiguousarray(np.vstack([self.basis, self.mean[None]]))
         self._gram = np.ascontiguousarray(self.basis @ self.basis.T)

@@ -41,7 +41,8 @@ def take_survey(configuration: Configuration, source: LiveSource | ReplaySource)
     excluded = always_excluded(sites, configuration)
     frame = source.survey()
     masks: dict[str, Any] = {}
-    means, notices = None, ()
+    means: FloatArray | None = None
+    notices: tuple[str, ...] = ()
     if frame is not None:
         image = np.ascontiguousarray(frame.image())
         masks, notices = _masks(sites, frame, image)

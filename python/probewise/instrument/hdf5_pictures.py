@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Pictures in HDF5 files: HyperSpy's hspy, and the two kinds of emd (Velox, and Berkeley's open one)."""
+"""Pictures in HDF5 files: HyperSpy's hspy, and the two kinds of emd (Velox, and Berkeley's open one).
+
+A cut or foreign file is refused; one whose inner structure was overwritten in place can crash libhdf5 itself.
+"""
 
 from __future__ import annotations
 
@@ -85,12 +88,16 @@ def _berkeley(file: Path, groups: list[Any]) -> RawPicture:
     check_size(file, group["data"].shape)
     data = np.asarray(group["data"][()])
     axes: list[tuple[int, Any, Any]] = []
+    names = []
     for axis, length in enumerate(data.shape, start=1):
         dimension = group.get(f"dim{axis}")
         steps = np.diff(np.asarray(dimension[()], dtype=np.float64)) if dimension is not None else np.empty(0)
+        names.append(_text(dimension.attrs.get("name")) if dimension is not None else None)
         even = steps.size > 0 and bool(np.allclose(steps, steps[0], rtol=1e-3))
         unit = _text(dimension.attrs.get("units")) if dimension is not None else None
         axes.append((length, steps[0] if even else None, unit.strip("[]").replace("_", "") if unit else None))
+    if names == ["x", "y"]:  # HyperSpy writes the axes in this order, the format's own tools in the other
+        data, axes = data.T, axes[::-1]
     return RawPicture(data, pixel_of_axes(axes), _choice(file, "images", [g.name for g in groups]))
 
 

@@ -119,7 +119,7 @@ def _told_map(file: Path, window_px: int, step_px: int) -> Replay:
     if not file.is_file():
         raise ConfigurationError(f"{file}: no such file, expected a told map (npz with `value`)")
     try:
-        with np.load(file, allow_pickle=False) as store:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as store:
             held = {name: store[name] for name in ("value", "foi", "objects") if name in store.files}
     except Exception as error:
         said = " ".join(str(error).split())[:200]

@@ -305,15 +305,14 @@ class SimulatedInstrument:
             self._make_safe()
             raise ScanError(f"frame {armed.sequence} is not being scanned: start it first, or it was aborted")
         scan = armed.scan
-        expected = (1, *scan.shape) if isinstance(scan, RasterROI) else (1, len(scan.yx))
-        flat = (1, int(np.prod(expected)))
-        if out.shape not in (expected, flat) or out.dtype != np.float32 or not out.flags.c_contiguous:
+        expected = (1, scan.shape[0] * scan.shape[1] if isinstance(scan, RasterROI) else len(scan.yx))
+        if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous:
             self._make_safe()
-            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {flat}")
-        out = out.reshape(expected)
+            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {expected}")
+        counts = out.reshape(1, *scan.shape) if isinstance(scan, RasterROI) else out
         if self.realtime:
             self._wait(running[1] + armed.duration_ns * 1e-9, timeout_s)
-        self._render(armed, out[0])
+        self._render(armed, counts[0])
         with self._lock:
             if self._running is None:
                 raise ScanError(f"frame {armed.sequence} was aborted")
@@ -322,7 +321,7 @@ class SimulatedInstrument:
             started_ns = self._clock_ns
             self._clock_ns += armed.duration_ns
         return Frame(
-            counts=out,
+            counts=counts,
             channels=armed.channels,
             context=armed.context,
             scan=scan,

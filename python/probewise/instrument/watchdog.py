@@ -14,6 +14,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+ABORT_TRIES = 2  # a line that failed once may work the next time, and the beam is on meanwhile
+
 
 class Job:
     """One call on the owner thread. `deadline` may be moved by the call itself once its duration is known."""
@@ -123,11 +125,13 @@ class Watchdog:
 
     def _run(self) -> None:
         while self._wait_until_due():
-            try:
-                self._abort()
-                self.error = None
-            except BaseException as failure:  # noqa: BLE001  reported to whoever asked
-                self.error = failure
+            for _ in range(ABORT_TRIES):
+                try:
+                    self._abort()
+                    self.error = None
+                    break
+                except BaseException as failure:  # noqa: BLE001  reported to whoever asked
+                    self.error = failure
             if self._aborting is not None:
                 self._aborting.aborted.set()
                 self._aborting = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,12 @@ class GeneratedPath(ScanPath):
 
     recipe: Recipe
     uniform_dwell_ns: int
+
+    def __new__(cls, **arrays: Any) -> Any:
+        return ScanPath(**arrays)  # what dataclasses.replace makes follows the formula no longer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (GeneratedPath.of, (self.recipe, self.uniform_dwell_ns))
 
     @classmethod
     def of(cls, recipe: Recipe, dwell_ns: int) -> GeneratedPath:
