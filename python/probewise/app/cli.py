@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -175,7 +176,7 @@ def status(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments), prog_name="probewise", standalone_mode=False)
     except ClickException as problem:
-        return complain(_usage(problem), 2)
+        return complain(_usage(problem, arguments), 2)
     except Error as problem:
         return complain(" ".join(str(problem).split()), problem.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -192,16 +193,17 @@ def complain(text: str, code: int) -> int:
     return code
 
 
-def _usage(problem: Exception) -> str:
+def _usage(problem: Exception, arguments: Sequence[str]) -> str:
     """One line "option: got ..., expected ..." from what the option parser says."""
     message = " ".join(str(getattr(problem, "message", problem)).split())
     parameter = getattr(problem, "param", None)
     name = parameter.opts[-1] if parameter is not None and parameter.opts else ""
     if parameter is not None and parameter.param_type_name == "argument":
         name = parameter.metavar or parameter.name.upper()
-    wrong = re.fullmatch(r"(?s)'(.*)' is not a valid (.*?)\.?", message)
-    if wrong:
-        return f"{name}: got {wrong[1]!r}, expected a valid {wrong[2]}"
+    given = [value for option, value in pairwise(arguments) if option == name]
+    kind = re.search(r"a valid \w+", message)
+    if given and kind:
+        return f"{name}: got {given[-1]!r}, expected {kind[0]}"
     if type(problem).__name__ == "MissingParameter":
         return f"{name}: got nothing, expected a value"
     if type(problem).__name__ == "NoSuchOption":

@@ -122,8 +122,8 @@ def latency(run: Run, axes: Axes) -> str:
                 value, place, marker=marker, color=colour, s=size, zorder=3, linewidths=2 if marker == "|" else 0
             )
         axes.annotate(
-            " / ".join(number(float(value)) for value in times), (p99, place), xytext=(9, 0), textcoords="offset points",
-            va="center", fontsize=7.5, color=INK,
+            " / ".join(number(float(value)) for value in times), (p99, place),
+            xytext=(9, 0), textcoords="offset points", va="center", fontsize=7.5, color=INK,
         )  # fmt: skip
     axes.set_xscale("log")
     low = max(min(times[0] for _, times in rows), SHORTEST_MS)
@@ -138,9 +138,8 @@ def latency(run: Run, axes: Axes) -> str:
         axes.scatter([], [], marker="D", color="#d95f02", s=22),
     ]
     below(axes, handles, ["median", "95 %", "99 %"])
-    return "; ".join(
-        f"{name}: median {number(float(times[0]))} ms, 99 % {number(float(times[2]))} ms" for name, times in rows
-    )
+    told = (f"{name}: median {number(float(p50))} ms, 99 % {number(float(p99))} ms" for name, (p50, _, p99) in rows)
+    return "; ".join(told)
 
 
 def extreme_sites(run: Run, each: int = 4) -> tuple[np.ndarray, np.ndarray]:

@@ -152,8 +152,8 @@ def _microscope(run: Run, channels: Sequence[str]) -> dict[str, Any]:
         return tree
     instrument = run.configuration.instrument
     tree["beam_energy"] = float(instrument.voltage_kV)
-    if summary_of(run)["dose"] is not None:
-        tree["beam_current"] = float(run.configuration.current_pA) * 1e-3
+    if run.configuration.current_pA is not None:
+        tree["beam_current"] = run.configuration.current_pA * 1e-3
     if channels:
         tree["Detector"] = {
             "names": list(channels),

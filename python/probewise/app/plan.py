@@ -80,20 +80,18 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
 
 def as_text(predicted: dict[str, Any]) -> list[str]:
     unit, beam, extent = predicted["unit"], predicted["beam_s"], predicted["extent"]
+    spans = [f"{axis} {number(extent[axis][0])} to {number(extent[axis][1])}" for axis in ("y", "x")]
     first = ", ".join(f"({number(y)}, {number(x)})" for y, x in predicted["first"])
+    parts = f"survey {number(beam['survey'])} s, each site {number(beam['site'])} s"
     dose = "unknown: no beam current"
     if predicted["electrons"] is not None:
-        dose = f"{number(predicted['electrons'])} electrons, at most {number(predicted['max_e_per_A2'])} e/A^2 at any place"
-    cost = (
-        ""
-        if predicted["raster_equivalents"] is None
-        else f", {number(predicted['raster_equivalents'])} raster equivalents"
-    )
+        most = number(predicted["max_e_per_A2"])
+        dose = f"{number(predicted['electrons'])} electrons, at most {most} e/A^2 at any place"
+    cost = predicted["raster_equivalents"]
     return [
         f"{predicted['source']}: nothing was moved",
-        f"positions  {predicted['steps']} of {predicted['free']} free sites ({predicted['sites']} in all; masks come on top)",
-        f"extent     y {number(extent['y'][0])} to {number(extent['y'][1])}, "
-        f"x {number(extent['x'][0])} to {number(extent['x'][1])} {unit}; first (y, x): {first} {unit}",
-        f"time       beam {number(beam['all'])} s (survey {number(beam['survey'])} s, each site {number(beam['site'])} s){cost}",
-        f"dose       {dose}",
+        f"positions  {predicted['steps']} of {predicted['free']} free sites of {predicted['sites']}; masks come on top",
+        f"extent     {', '.join(spans)} {unit}; first (y, x): {first} {unit}",
+        f"time       beam {number(beam['all'])} s ({parts})",
+        f"dose       {dose}" + ("" if cost is None else f", {number(cost)} raster equivalents"),
     ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DPI = 110
 COLUMNS = 3
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -70,13 +70,14 @@ def chosen_panels(run: Run) -> list[tuple[str, panels.Panel]]:
 def overview(run: Run) -> Figure:
     """All panels, the extreme frames, the facts and the notices on one figure."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     tiles = chosen_panels(run)
     rows = -(-len(tiles) // COLUMNS)
     heights = [0.62, *([4.55] * rows), 2.55, 2.3]
-    figure = Figure(figsize=(16.6, sum(heights)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.16, h_pad=0.1)  # type: ignore[union-attr]
-    head, *body, frames, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
+    figure = Figure(figsize=(16.6, sum(heights)), layout=ConstrainedLayoutEngine(w_pad=0.16, h_pad=0.1))
+    strips: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    head, *body, frames, foot = strips
     head.text(0.01, 0.86, headline(summary_of(run)), fontsize=15, fontweight="bold", va="top")
     head.text(0.01, 0.22, str(run.directory.name), fontsize=9, color=panels.GREY, va="center")
     for row, strip in enumerate(body):

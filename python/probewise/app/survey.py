@@ -85,7 +85,7 @@ def survey(configuration: Configuration, *, as_json: bool) -> int:
 
 
 def _store(frame: Frame, masks: Any, path: Path) -> None:
-    arrays = {name: np.asarray(getattr(masks, name)) for name in (*panels.MASKS, "class_map")}
+    arrays: dict[str, Any] = {name: np.asarray(getattr(masks, name)) for name in (*panels.MASKS, "class_map")}
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
