@@ -36,12 +36,17 @@ def random_band(interesting: int, reachable: int, free: int, visits: np.ndarray)
     reachable    sites of interest that may be visited, out of `free` sites
     source       the number found is hypergeometric; no simulation is needed
     """
-    from scipy.stats import hypergeom
-
-    drawn = np.minimum(visits, free)
-    found = hypergeom(free, reachable, drawn)
-    mean = drawn * (reachable / max(free, 1))
-    return np.stack([mean, found.ppf(0.025), found.ppf(0.975)], axis=1) / max(interesting, 1)
+    drawn = np.minimum(visits, free)[:, None]
+    found = np.arange(reachable + 1)[None]
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, free + 1)))])  # of factorials
+    possible = (found <= drawn) & (drawn - found <= free - reachable)
+    kept, rest = np.where(possible, found, 0), np.where(possible, drawn - found, 0)
+    ways = logs[reachable] - logs[kept] - logs[reachable - kept]
+    ways += logs[free - reachable] - logs[rest] - logs[free - reachable - rest]
+    chance = np.where(possible, np.exp(ways - (logs[free] - logs[drawn] - logs[free - drawn])), 0.0)
+    below_or_at = np.cumsum(chance, axis=1) + 1e-12  # the last sum may round to just under one
+    low, high = ((below_or_at >= share).argmax(axis=1) for share in (0.025, 0.975))
+    return np.stack([drawn[:, 0] * (reachable / max(free, 1)), low, high], axis=1) / max(interesting, 1)
 
 
 def recall(run: Run, axes: Axes) -> str:

@@ -26,43 +26,28 @@ def take(configuration: Configuration) -> dict[str, Any]:
     raises  ConfigurationError for a replay or `survey.shape = "none"`, which have no survey
     """
     from probewise.experiment.folder import make_folder
-    from probewise.experiment.sites import always_excluded
-    from probewise.experiment.sources import open_source
-    from probewise.image import survey_masks
-    from probewise.types import SiteLattice
+    from probewise.experiment.survey import survey_only
 
     if configuration.run.replay or configuration.survey.shape == "none":
         raise ConfigurationError("survey.shape: got no survey, expected [rows, cols] and no replay")
     directory = make_folder(configuration.run.out, configuration.instrument.uri, configuration.run.seed)
     write_atomically(directory / "config.toml", configuration.to_toml().encode())
-    source = open_source(configuration, None)
-    try:
-        frame = source.survey()
-        name, sites, dose, notices = source.name, source.sites, source.survey_dose(), list(source.notices)
-    finally:
-        source.close()
+    taken = survey_only(configuration)
+    frame = taken.frame
     assert frame is not None
-    whole = sites if isinstance(sites, SiteLattice) else SiteLattice((1, 1), min(sites.fov_nm), sites.fov_nm)
-    masks = survey_masks(np.ascontiguousarray(frame.image()), pixel_nm=frame.pixel_nm, sites=whole)
-    _store(frame, masks, directory / "survey.npz")
-    _draw(frame, masks.class_map, directory / "survey.png")
-    notices += [*frame.notices, *masks.notices, *_components(configuration, frame, directory / "components.png")]
-    kept = always_excluded(sites, configuration)
-    if isinstance(sites, SiteLattice):
-        for mask in configuration.survey.mask:
-            kept = kept | np.asarray(getattr(masks, mask))
+    class_map = np.asarray(taken.masks["class_map"])
+    _store(frame, taken.masks, directory / "survey.npz")
+    _draw(frame, class_map, directory / "survey.png")
+    notices = [*frame.notices, *taken.notices, *_components(configuration, frame, directory / "components.png")]
     return {
         "schema": 1,
-        "source": name,
+        "uri": configuration.instrument.uri,
         "shape": list(frame.shape),
         "pixel_nm": list(frame.pixel_nm),
-        "masked": {mask: float((masks.class_map == code).mean()) for code, mask in enumerate(panels.MASKS, start=1)},
-        "sites": int(sites.size),
-        "free": int((~kept).sum()),
-        "dose": None
-        if dose.electrons is None
-        else {"electrons": dose.electrons, "max_e_per_A2": dose.fluence_e_per_A2},
-        "files": [str(directory / file) for file in FILES],
+        "masked": {mask: float((class_map == code).mean()) for code, mask in enumerate(panels.MASKS, start=1)},
+        "sites": int(taken.sites.size),
+        "free": int((~taken.excluded).sum()),
+        "files": [str(path) for name in FILES if (path := directory / name).exists()],
         "notices": notices,
     }
 
@@ -71,7 +56,7 @@ def as_text(found: dict[str, Any]) -> list[str]:
     masked = ", ".join(f"{name} {share:.1%}" for name, share in found["masked"].items())
     rows, cols = found["shape"]
     return [
-        f"{found['source']}: {rows} x {cols} px of {panels.number(found['pixel_nm'][1])} nm",
+        f"{found['uri']}: {rows} x {cols} px of {panels.number(found['pixel_nm'][1])} nm",
         f"masked  {masked}; {found['free']} of {found['sites']} sites are free",
         *(f"notice  {text}" for text in found["notices"]),
         *found["files"],
@@ -84,12 +69,12 @@ def survey(configuration: Configuration, *, as_json: bool) -> int:
     return 0
 
 
-def _store(frame: Frame, masks: Any, path: Path) -> None:
-    arrays: dict[str, Any] = {name: np.asarray(getattr(masks, name)) for name in (*panels.MASKS, "class_map")}
+def _store(frame: Frame, masks: dict[str, Any], path: Path) -> None:
+    """counts (rows, cols), pixel_nm (y, x), class_map (rows, cols), and each mask (sites,) by name."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, counts=frame.image(), pixel_nm=np.array(frame.pixel_nm), **arrays)
+            np.savez_compressed(file, counts=frame.image(), pixel_nm=np.array(frame.pixel_nm), **masks)
 
     replace_with(path, write)
 
@@ -118,10 +103,10 @@ def _draw(frame: Frame, class_map: np.ndarray, path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    from probewise.app.report import STYLE, png_of
+    from probewise.app.report import DPI, STYLE, encoded, rendered
 
     with rc_context(STYLE):
-        figure = Figure(figsize=(11, 5.4), layout="constrained")
+        figure = Figure(figsize=(11, 5.4), dpi=DPI, layout="constrained")
         image = frame.image()
         low, high = (float(value) for value in np.nanpercentile(image, (0.5, 99.5)))
         height, width = frame.context.fov_nm
@@ -139,4 +124,4 @@ def _draw(frame: Frame, class_map: np.ndarray, path: Path) -> None:
             labels.append(f"{name} ({(class_map == code).mean():.1%})")
         axes.imshow(overlay, extent=edges, interpolation="nearest")
         panels.below(axes, handles, labels, columns=4)
-        write_atomically(path, png_of(figure))
+        write_atomically(path, encoded(rendered(figure)))
