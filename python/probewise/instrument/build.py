@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from probewise import _core
+from probewise._core import instrument as _core
 from probewise.types import BoolArray, FloatArray, Truth, TruthObject
 
 Species = tuple[tuple[int, float], ...]  # (atomic number, atoms in the column) pairs
@@ -62,7 +62,7 @@ class Model:
             raise ValueError(f"fov_nm is {self.fov_nm}, expected two sides (y, x) of at least 20")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is {self.seed}, expected an integer from 0 to 2**64 - 1")
-        self.core = _core.instrument.Specimen(self.seed)
+        self.core = _core.Specimen(self.seed)
         self.random = np.random.Generator(np.random.Philox([self.seed, zlib.crc32(self.name.encode())]))
         shape = tuple(max(1, round(side / LABEL_NM)) for side in self.fov_nm)
         self.labels = np.zeros(shape, dtype=np.int16)

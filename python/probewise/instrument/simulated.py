@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from probewise import _core
+from probewise._core import instrument as _core
 from probewise.errors import InstrumentError, ScanError, ScanTimeout
 from probewise.instrument.optics import (
     FOCUS_MAX_NM,
@@ -189,7 +189,7 @@ class SimulatedInstrument:
         self._lock = threading.Lock()
         self._closed = False
 
-    def _compiled(self, seed: int) -> _core.instrument.Microscope:
+    def _compiled(self, seed: int) -> _core.Microscope:
         chosen, height_width = self.distortions, self.fov_nm
         slope = (math.tan(math.radians(chosen.tilt_deg[0])), math.tan(math.radians(chosen.tilt_deg[1])))
         deepest = sum(abs(s) * side / 2 for s, side in zip(slope, height_width, strict=True))
@@ -197,7 +197,7 @@ class SimulatedInstrument:
             self.probe, self._specimen.species, min(FOCUS_MAX_NM, deepest + abs(self.probe.defocus_nm))
         )
         carbon = self._carbon_per_nm2()
-        moves = _core.instrument.Distortions()
+        moves = _core.Distortions()
         moves.jitter_nm = chosen.line_jitter_nm
         moves.settle = [
             (chosen.settle_share, chosen.settle_us * 1e3),
@@ -209,12 +209,12 @@ class SimulatedInstrument:
         moves.drift_nm_per_s = (chosen.drift_nm_per_min[0] / 60, chosen.drift_nm_per_min[1] / 60)
         moves.flicker_rms, moves.flicker_ns = chosen.flicker_rms, chosen.flicker_ms * 1e6
         moves.contamination_per_s = chosen.contamination_per_min / 60 * carbon
-        chain = _core.instrument.Detector()
+        chain = _core.Detector()
         for name in ("noise", "excess_variance", "gain", "offset", "read_noise", "afterglow_share", "afterglow_ns"):
             setattr(chain, name, getattr(self.detector, name))
         chain.quantise = self.detector.quantise
         chain.saturation = math.inf if self.detector.saturation is None else self.detector.saturation
-        return _core.instrument.Microscope(
+        return _core.Microscope(
             self._specimen.core,
             tables,
             reach_nm=REACH_NM,
@@ -350,9 +350,9 @@ class SimulatedInstrument:
                 scan.yx, scan.dwell_ns, field, armed.sequence, self._clock_ns, self._electrons_per_ns, out
             )
 
-    def _field(self, context: Context) -> _core.instrument.Field:
+    def _field(self, context: Context) -> _core.Field:
         centre = (self.fov_nm[0] / 2 + context.shift_nm[0], self.fov_nm[1] / 2 + context.shift_nm[1])
-        return _core.instrument.Field(context.fov_nm, centre, context.rotation_rad)
+        return _core.Field(context.fov_nm, centre, context.rotation_rad)
 
     def true_positions_nm(self, armed: Armed) -> FloatArray:
         """Where the probe would really be at each kept sample of an armed scan, (n, 2), if it were read now."""
@@ -403,10 +403,8 @@ class SimulatedInstrument:
         self._sequence = state["sequence"]
 
 
-def _raster(scan: RasterROI) -> _core.instrument.Raster:
-    return _core.instrument.Raster(
-        *scan.shape, scan.discard_lines, scan.dwell_ns, scan.flyback_ns, scan.centre_yx, scan.size_yx
-    )
+def _raster(scan: RasterROI) -> _core.Raster:
+    return _core.Raster(*scan.shape, scan.discard_lines, scan.dwell_ns, scan.flyback_ns, scan.centre_yx, scan.size_yx)
 
 
 def open_simulated(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from probewise import _core
+from probewise._core import instrument as _core
 from probewise.errors import ConfigurationError
 from probewise.instrument.build import Blob, Model, Species
 from probewise.instrument.monolayers import graphene, mos2
@@ -50,7 +50,7 @@ SPECIMENS: tuple[str, ...] = tuple(_KINDS)
 class Specimen:
     """The compiled columns, what stands in each kind of column, and the truth."""
 
-    core: _core.instrument.Specimen
+    core: _core.Specimen
     species: tuple[Species, ...]
     truth: Truth
 
