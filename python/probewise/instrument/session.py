@@ -27,7 +27,7 @@ from probewise.types import Armed, Capability, Context, Frame, Instrument, Limit
 Idle = Literal["blank", "park", "scan"]
 T = TypeVar("T")
 
-DURATION_FACTOR = 1.5  # of a scan's predicted duration; clocks and retrace of real scans differ by less
+DURATION_FACTOR = 1.5  # of a scan's predicted duration; retrace that is not predicted takes about a fifth (pytemscript)
 ABORT_GRACE_S = 0.05  # a call that follows `abort` returns within this, or is left behind
 STALE_FRAMES = 8  # frames of earlier, cancelled scans that one read may drop
 
