@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.gaussian_process import posterior
 
 import probewise as pw
+from reference.gaussian_process import posterior
 
 KERNELS = ("rbf", "matern12", "matern32", "matern52", "rq", "product-matern12", "product-matern32", "product-matern52")
 
