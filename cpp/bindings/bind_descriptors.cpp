@@ -1,8 +1,110 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <pybind11/pybind11.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
 #include "arrays.hpp"
+#include "probewise/descriptors/spectra.hpp"
+#include "probewise/descriptors/unmixing.hpp"
 
 namespace py = pybind11;
+namespace core = probewise::descriptors;
+using probewise::bindings::check_axis;
+using probewise::bindings::read_view;
+using probewise::bindings::write_view;
 
-void bind_descriptors([[maybe_unused]] py::module_& module) {}
+namespace {
+
+std::size_t extent(const py::array& array, py::ssize_t axis) { return static_cast<std::size_t>(array.shape(axis)); }
+
+void taper_windows(const py::array& image, const py::array& corners, const py::array& taper, float scale,
+                   bool subtract_mean, py::array& out, py::array& means) {
+  const auto pixels = read_view<float>(image, "image", 2, "(rows, cols)");
+  const auto places = read_view<std::int64_t>(corners, "corners", 2, "(windows, 2)");
+  const auto weights = read_view<float>(taper, "taper", 1, "(window,)");
+  check_axis(corners, "corners", 1, 2);
+  const auto windows = write_view<float>(out, "out", 3, "(windows, window, window)");
+  check_axis(out, "out", 0, places.size() / 2);
+  check_axis(out, "out", 1, weights.size());
+  check_axis(out, "out", 2, weights.size());
+  const auto mean_view = write_view<double>(means, "means", 1, "(windows,)");
+  check_axis(means, "means", 0, places.size() / 2);
+  const probewise::Image2d<const float> view{pixels.data(), image.shape(0), image.shape(1), image.shape(1)};
+  py::gil_scoped_release release;
+  core::taper_windows(view, places, weights, scale, subtract_mean, windows, mean_view);
+}
+
+void magnitudes(const py::array& spectra, std::size_t side, std::size_t keep, py::array& out) {
+  const auto values = read_view<float>(spectra, "spectra", 3, "(windows, window, 2 * (window // 2 + 1))");
+  if (keep == 0 || 2 * keep > side) {
+    throw py::value_error("keep is " + std::to_string(keep) + ", expected 1 to " + std::to_string(side / 2));
+  }
+  check_axis(spectra, "spectra", 1, side);
+  check_axis(spectra, "spectra", 2, 2 * (side / 2 + 1));
+  const auto target = write_view<float>(out, "out", 2, "(windows, features)");
+  check_axis(out, "out", 0, extent(spectra, 0));
+  check_axis(out, "out", 1, 2 * keep * (keep + 1));
+  py::gil_scoped_release release;
+  core::magnitudes(values, side, keep, target);
+}
+
+void refine_peaks(const py::array& windows, double reach, py::array& peaks, py::array& power) {
+  const auto values = read_view<float>(windows, "windows", 3, "(windows, window, window)");
+  check_axis(windows, "windows", 2, extent(windows, 1));
+  const auto places = write_view<double>(peaks, "peaks", 3, "(windows, peaks, 2)");
+  check_axis(peaks, "peaks", 0, extent(windows, 0));
+  check_axis(peaks, "peaks", 2, 2);
+  const auto strengths = write_view<double>(power, "power", 2, "(windows, peaks)");
+  check_axis(power, "power", 0, extent(windows, 0));
+  check_axis(power, "power", 1, extent(peaks, 1));
+  py::gil_scoped_release release;
+  core::refine_peaks(values, extent(windows, 1), reach, places, strengths);
+}
+
+void project(const py::array& spectra, const py::array& basis, py::array& products, py::array& norms) {
+  const auto rows = read_view<float>(spectra, "spectra", 2, "(n, f)");
+  const auto directions = read_view<double>(basis, "basis", 2, "(k, f)");
+  check_axis(basis, "basis", 1, extent(spectra, 1));
+  const auto target = write_view<double>(products, "products", 2, "(n, k)");
+  check_axis(products, "products", 0, extent(spectra, 0));
+  check_axis(products, "products", 1, extent(basis, 0));
+  const auto squares = write_view<double>(norms, "norms", 1, "(n,)");
+  check_axis(norms, "norms", 0, extent(spectra, 0));
+  py::gil_scoped_release release;
+  core::project(rows, directions, extent(spectra, 1), target, squares);
+}
+
+void solve_abundances(const py::array& gram, const py::array& products, const std::string& constraint,
+                      py::array& abundances) {
+  const auto matrix = read_view<double>(gram, "gram", 2, "(k, k)");
+  check_axis(gram, "gram", 1, extent(gram, 0));
+  const auto right = read_view<double>(products, "products", 2, "(n, k)");
+  check_axis(products, "products", 1, extent(gram, 0));
+  const auto target = write_view<double>(abundances, "abundances", 2, "(n, k)");
+  check_axis(abundances, "abundances", 0, extent(products, 0));
+  check_axis(abundances, "abundances", 1, extent(gram, 0));
+  core::Constraint kind{};
+  if (constraint == "non-negative") {
+    kind = core::Constraint::non_negative;
+  } else if (constraint == "fully-constrained") {
+    kind = core::Constraint::fully_constrained;
+  } else {
+    throw py::value_error("constraint is '" + constraint + "', expected 'non-negative' or 'fully-constrained'");
+  }
+  py::gil_scoped_release release;
+  core::solve_abundances(matrix, right, kind, target);
+}
+
+}  // namespace
+
+void bind_descriptors(py::module_& module) {
+  module.def("taper_windows", &taper_windows, py::arg("image"), py::arg("corners"), py::arg("taper"), py::arg("scale"),
+             py::arg("subtract_mean"), py::arg("out"), py::arg("means"));
+  module.def("magnitudes", &magnitudes, py::arg("spectra"), py::arg("side"), py::arg("keep"), py::arg("out"));
+  module.def("refine_peaks", &refine_peaks, py::arg("windows"), py::arg("reach"), py::arg("peaks"), py::arg("power"));
+  module.def("project", &project, py::arg("spectra"), py::arg("basis"), py::arg("products"), py::arg("norms"));
+  module.def("solve_abundances", &solve_abundances, py::arg("gram"), py::arg("products"), py::arg("constraint"),
+             py::arg("abundances"));
+}

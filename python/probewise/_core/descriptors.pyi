@@ -1,1 +1,30 @@
 """Compiled part of the room; see the Python wrappers for shapes, units and errors."""
+
+import numpy as np
+import numpy.typing as npt
+
+def taper_windows(
+    image: npt.NDArray[np.float32],
+    corners: npt.NDArray[np.int64],
+    taper: npt.NDArray[np.float32],
+    scale: float,
+    subtract_mean: bool,
+    out: npt.NDArray[np.float32],
+    means: npt.NDArray[np.float64],
+) -> None: ...
+def magnitudes(spectra: npt.NDArray[np.float32], side: int, keep: int, out: npt.NDArray[np.float32]) -> None: ...
+def refine_peaks(
+    windows: npt.NDArray[np.float32], reach: float, peaks: npt.NDArray[np.float64], power: npt.NDArray[np.float64]
+) -> None: ...
+def project(
+    spectra: npt.NDArray[np.float32],
+    basis: npt.NDArray[np.float64],
+    products: npt.NDArray[np.float64],
+    norms: npt.NDArray[np.float64],
+) -> None: ...
+def solve_abundances(
+    gram: npt.NDArray[np.float64],
+    products: npt.NDArray[np.float64],
+    constraint: str,
+    abundances: npt.NDArray[np.float64],
+) -> None: ...

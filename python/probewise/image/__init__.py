@@ -1,1 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
+"""From frames to images: the frame gate, robust intensities, what a survey shows, where not to measure."""
+
+from probewise.image.gate import FrameQuality as FrameQuality
+from probewise.image.gate import gate as gate
+from probewise.image.intensity import IntensityScale as IntensityScale
+from probewise.image.intensity import normalise as normalise
+from probewise.image.intensity import robust_scale as robust_scale
+from probewise.image.intensity import site_means as site_means
+from probewise.image.intensity import to_image as to_image
+from probewise.image.masks import SurveyMasks as SurveyMasks
+from probewise.image.masks import survey_masks as survey_masks

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What this machine and installation offer, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+CORE = ("numpy", "scipy", "scikit-learn", "scikit-image", "h5py", "pydantic", "typer", "rich", "matplotlib")
+EXTRAS = {"cpu": ("onnxruntime",), "read": ("rosettasciio",), "test": ("pytest", "hypothesis", "pysptools")}
+VARIABLES = (
+    "PROBEWISE_THREADS",
+    "PROBEWISE_SIMD",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
+
+
+def examine(directory: Path | None = None) -> dict[str, Any]:
+    """Everything `probewise doctor --json` prints; `directory` is where runs would be kept (default: here)."""
+    from probewise import __version__
+    from probewise._core import simd_level
+
+    findings: dict[str, Any] = {
+        "probewise": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": _cores(),
+        "simd": simd_level(),
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "packages": {name: version(name) for name in CORE},
+        "extras": {extra: {name: version(name) for name in names} for extra, names in EXTRAS.items()},
+        "onnxruntime": _onnxruntime(),
+        "sqlite": sqlite3.sqlite_version,
+        "disk": _disk(directory or Path.cwd()),
+        "instruments": _instruments(),
+    }
+    findings["problems"] = _problems(findings)
+    return findings
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cores() -> int:
+    """Cores this process may run on, which a container or a scheduler can make fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _onnxruntime() -> dict[str, str | None]:
+    return {name: version(name) for name in ("onnxruntime", "onnxruntime-gpu")}
+
+
+def _disk(directory: Path) -> dict[str, Any]:
+    """Can a journal be kept here, and how long does a durable commit take?"""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".probewise-doctor-", dir=directory) as folder:
+            connection = sqlite3.connect(Path(folder) / "try.sqlite")
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("CREATE TABLE step (content BLOB)")
+            begun = time.perf_counter()
+            with connection:
+                connection.execute("INSERT INTO step VALUES (?)", (bytes(1 << 20),))
+            took = (time.perf_counter() - begun) * 1e3
+            connection.close()
+    except (OSError, sqlite3.Error) as problem:
+        return {"writable": False, "wal": False, "commit_1_MiB_ms": None, "free_GiB": None, "problem": str(problem)}
+    import shutil
+
+    free = shutil.disk_usage(directory).free / 2**30
+    return {"writable": True, "wal": mode == "wal", "commit_1_MiB_ms": round(took, 2), "free_GiB": round(free, 1)}
+
+
+def _instruments() -> dict[str, str]:
+    points = metadata.entry_points(group="probewise.instruments")
+    return {point.name: point.value for point in sorted(points, key=lambda point: point.name)}
+
+
+def _problems(findings: dict[str, Any]) -> list[str]:
+    problems = []
+    runtimes = findings["onnxruntime"]
+    if all(runtimes.values()):
+        problems.append(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; type: "
+            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime"
+        )
+    problems += [
+        f"{name} is missing; type: pip install {name}" for name, found in findings["packages"].items() if not found
+    ]
+    disk = findings["disk"]
+    if not disk["writable"]:
+        problems.append(f"this folder cannot hold a journal: {disk['problem']}")
+    elif not disk["wal"]:
+        problems.append("this folder's file system has no shared memory for a write-ahead log; choose --out elsewhere")
+    elif disk["free_GiB"] < 1:
+        problems.append(f"only {disk['free_GiB']} GiB free in this folder; a default run keeps about 0.1 GiB")
+    if not findings["instruments"]:
+        problems.append("no instruments are registered; install the package again: pip install .")
+    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        problems.append(f"python {findings['python']} is not one of 3.11 and 3.12")
+    return problems
+
+
+def as_text(findings: dict[str, Any]) -> list[str]:
+    """The findings as aligned lines, problems last."""
+    disk = findings["disk"]
+    kept = "not writable"
+    if disk["writable"]:
+        commit = f"1 MiB commit {disk['commit_1_MiB_ms']} ms"
+        kept = f"writable, WAL {'yes' if disk['wal'] else 'no'}, {commit}, {disk['free_GiB']} GiB free"
+    lines = [
+        f"probewise    {findings['probewise']}, python {findings['python']}, {findings['platform']}",
+        f"cores        {findings['cores']}, SIMD level {findings['simd']}",
+        f"environment  {_pairs(findings['environment']) or 'no thread or SIMD variable set'}",
+        f"packages     {_pairs(findings['packages'])}",
+        *(f"extra        {name}: {_pairs(found)}" for name, found in findings["extras"].items()),
+        f"journal      sqlite {findings['sqlite']}; this folder: {kept}",
+        f"instruments  {', '.join(findings['instruments']) or 'none'}",
+    ]
+    return lines + ([f"problem      {text}" for text in findings["problems"]] or ["problems     none"])
+
+
+def _pairs(found: dict[str, str | None]) -> str:
+    return ", ".join(f"{name} {value or 'absent'}" for name, value in found.items())

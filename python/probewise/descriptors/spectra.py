@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Spectra of a window that slides over an image."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from probewise._core import descriptors as _core
+from probewise.descriptors.arrays import check_float32
+from probewise.types import Float32Array, FloatArray, IntArray
+
+Convention = Literal["hamming", "log"]
+CONVENTIONS: tuple[Convention, ...] = ("hamming", "log")
+
+# Windows in flight at once: 32 windows of 128 px are 2 MiB, which stay in the second-level cache.
+_BLOCK = 32
+
+
+def window_corners(shape: tuple[int, int], window: int, step: int, *, inclusive: bool = True) -> IntArray:
+    """Top left pixels of the windows, row by row, (n, 2) int64.
+
+    shape      (rows, cols) of the image
+    window     side, pixels
+    step       pixels from one window to the next
+    inclusive  keep the last window that still fits; False is the study's arange(0, side - window, step), which drops
+               a window that would end exactly at the edge
+    raises     ValueError when no window fits
+    """
+    rows, cols = shape
+    if window < 4 or window % 2:
+        raise ValueError(f"window is {window}, expected an even number of pixels, at least 4")
+    if step < 1:
+        raise ValueError(f"step is {step}, expected at least 1 pixel")
+    spare = 1 if inclusive else 0
+    down = np.arange(0, rows - window + spare, step, dtype=np.int64)
+    across = np.arange(0, cols - window + spare, step, dtype=np.int64)
+    if not (down.size and across.size):
+        raise ValueError(f"window is {window} with inclusive={inclusive}, expected one that fits in {rows} x {cols}")
+    return np.stack([np.repeat(down, across.size), np.tile(across, down.size)], axis=1)
+
+
+def spread_corners(shape: tuple[int, int], window: int, step: int) -> IntArray:
+    """Top left pixels of windows spread evenly from edge to edge at about `step`, (n, 2) int64.
+
+    A regular step leaves a strip at two edges unseen; with a taper, what lies at an edge already counts least.
+    """
+    window_corners(shape, window, step)  # refuses what does not fit
+    down, across = (
+        np.round(np.linspace(0, side - window, round((side - window) / step) + 1)).astype(np.int64) for side in shape
+    )
+    return np.stack([np.repeat(down, across.size), np.tile(across, down.size)], axis=1)
+
+
+def window_centres(shape: tuple[int, int], window: int, step: int, inclusive: bool = True) -> FloatArray:
+    """Centres of the windows as fractions (y, x) of the image, (n, 2); arguments as in `sliding_spectra`."""
+    corners = window_corners(shape, window, step, inclusive=inclusive)
+    return np.asarray((corners + window / 2) / np.array(shape, dtype=np.float64))
+
+
+def default_window_px(pixel_nm: float, shape: tuple[int, int], *, window_nm: float = 2.56) -> int:
+    """Side of a window that holds several lattice periods: 2.56 nm, 128 px at 0.02 nm, six periods of 0.4 nm.
+
+    It is at most the frame and at least 16 px; lengths whose factors are 2, 3 and 5 keep the transform quick.
+    """
+    from scipy.fft import next_fast_len
+
+    if not (np.isfinite(pixel_nm) and pixel_nm > 0):
+        raise ValueError(f"pixel_nm is {pixel_nm}, expected a positive finite length")
+    side = 2 * int(next_fast_len(max(8, round(window_nm / pixel_nm / 2)), real=True))
+    return min(side, min(shape) // 2 * 2)
+
+
+def spectrum_frequencies(window: int, crop: int = 2) -> FloatArray:
+    """Frequencies (y, x) in cycles per pixel of the features of `sliding_spectra`, (features, 2)."""
+    keep = _kept(window, crop)
+    rows, cols = np.meshgrid(np.arange(-keep, keep), np.arange(keep + 1), indexing="ij")
+    return np.stack([rows.ravel(), cols.ravel()], axis=1) / window
+
+
+def sliding_spectra(
+    image: Float32Array,
+    window: int,
+    step: int,
+    *,
+    convention: Convention = "hamming",
+    crop: int = 2,
+    inclusive: bool = True,
+) -> Float32Array:
+    """Magnitude spectrum of every window, (windows, features) float32, windows row by row.
+
+    image       (rows, cols) float32, C-contiguous, finite
+    window      side, pixels, even
+    step        pixels from one window to the next
+    convention  "hamming": |F| of the window times sqrt(h_i h_j), h the Hamming window, no logarithm (the study);
+                "log": log(1 + |F|) of the same (AtomAI)
+    crop        the central 1/crop of each axis is kept
+    inclusive   see `window_corners`; False is the study's rule
+    returns     the spectrum of a real image is symmetric, so only its half is kept: with m = window // (2 crop), rows
+                of frequency -m..m-1 times columns of frequency 0..m, flattened (see `spectrum_frequencies`)
+    raises      ValueError, TypeError
+    source      Creange et al. 2022 and its notebook; AtomAI's SlidingFFTNMF
+    """
+    corners = window_corners(check_image(image), window, step, inclusive=inclusive)
+    spectra, _ = spectra_at(image, corners, window, convention=convention, crop=crop)
+    return spectra
+
+
+def spectra_at(
+    image: Float32Array,
+    corners: IntArray,
+    window: int,
+    *,
+    convention: Convention = "hamming",
+    crop: int = 2,
+    scale: float = 1.0,
+    subtract_mean: bool = False,
+) -> tuple[Float32Array, FloatArray]:
+    """Spectra of the windows at `corners` as `sliding_spectra` gives them, and their tapered means (windows,).
+
+    scale          factor on the image
+    subtract_mean  take the tapered mean off each window first, so that it does not leak into its neighbours in
+                   frequency
+    """
+    from scipy import fft
+
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention is {convention!r}, expected one of {CONVENTIONS}")
+    keep = _kept(window, crop)
+    taper = np.sqrt(np.hamming(window)).astype(np.float32)
+    count = len(corners)
+    spectra = np.empty((count, 2 * keep * (keep + 1)), dtype=np.float32)
+    means = np.empty(count, dtype=np.float64)
+    buffer = np.empty((min(count, _BLOCK), window, window), dtype=np.float32)
+    for start in range(0, count, _BLOCK):
+        block = slice(start, min(start + _BLOCK, count))
+        windows = buffer[: block.stop - start]
+        _core.taper_windows(image, corners[block], taper, scale, subtract_mean, windows, means[block])
+        transform = fft.rfft2(windows, workers=1)
+        _core.magnitudes(transform.view(np.float32), window, keep, spectra[block])
+    if convention == "log":
+        np.log1p(spectra, out=spectra)
+    return spectra, means
+
+
+def _kept(window: int, crop: int) -> int:
+    if crop < 1 or window // (2 * crop) < 1:
+        raise ValueError(f"crop is {crop}, expected 1 to {window // 2} for a window of {window} px")
+    return window // (2 * crop)
+
+
+def check_image(image: Float32Array) -> tuple[int, int]:
+    """Shape of a float32 image (rows, cols); TypeError or ValueError for anything else."""
+    check_float32("image", image, "(rows, cols)")
+    return image.shape[0], image.shape[1]

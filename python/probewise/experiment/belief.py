@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is believed of all sites: standardised values, told to the surrogate, refitted on a schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probewise.experiment.config import SurrogateTable
+from probewise.experiment.sites import Candidates
+from probewise.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """One fit as journalled: applying it again gives the same state without fitting.
+
+    lengthscale in pitches; variance and noise of the standardised values; offset and scale in units of the values
+    """
+
+    lengthscale: float
+    variance: float
+    noise: float
+    offset: float
+    scale: float
+    log_marginal_likelihood: float | None
+    at_bound: tuple[str, ...]
+    evaluations: int
+    stable: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.__dict__, "at_bound": list(self.at_bound)}
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> FitRecord:
+        return cls(**{**table, "at_bound": tuple(table["at_bound"])})
+
+
+@dataclass
+class Told:
+    """What one frame gave: candidates and raw values, one each."""
+
+    site: int
+    candidates: IntArray
+    values: FloatArray
+    unbiased: bool
+
+
+class Belief:
+    """The Gaussian process over the candidates, in standardised values.
+
+    The offset is the mean of the sites that were chosen without looking at values: chosen ones would pull it up.
+    """
+
+    def __init__(self, candidates: Candidates, table: SurrogateTable) -> None:
+        from probewise.surrogate import GaussianProcess
+
+        self.candidates = candidates
+        self.offset, self.scale = 0.0, 1.0
+        self.told: list[Told] = []
+        self.last_fit: FitRecord | None = None
+        self.gp = GaussianProcess(
+            candidates.space,
+            kernel=table.kernel,
+            lengthscale=table.lengthscale,
+            noise=table.noise,
+            precision=table.precision,
+        )
+
+    def tell(self, site: int, candidates: IntArray, values: FloatArray, *, unbiased: bool) -> None:
+        """Add one frame's values; several at one candidate are averaged first, since one frame's windows overlap."""
+        unique, inverse = np.unique(candidates, return_inverse=True)
+        means = np.bincount(inverse, weights=values) / np.bincount(inverse)
+        self.told.append(Told(site, unique, means, unbiased))
+        self.gp.tell(unique, (means - self.offset) / self.scale)
+
+    def replace(self, candidates: list[IntArray], values: list[FloatArray]) -> None:
+        """New values for all frames after a change of basis; where they stand does not change."""
+        for told, indices, raw in zip(self.told, candidates, values, strict=True):
+            unique, inverse = np.unique(indices, return_inverse=True)
+            assert np.array_equal(unique, told.candidates)
+            told.values = np.bincount(inverse, weights=raw) / np.bincount(inverse)
+        self.standardise()
+
+    def standardise(self) -> None:
+        """Offset and scale from all values so far, and everything told again with them."""
+        if not self.told:
+            return
+        unbiased = [told.values.mean() for told in self.told if told.unbiased]
+        everything = np.concatenate([told.values for told in self.told])
+        spread = float(everything.std())
+        self._restate(float(np.mean(unbiased)) if unbiased else float(everything.mean()), spread if spread > 0 else 1.0)
+
+    def _restate(self, offset: float, scale: float) -> None:
+        self.offset, self.scale = offset, scale
+        everything = np.concatenate([told.values for told in self.told])
+        self.gp.set_values((everything - offset) / scale)
+
+    def fit(self) -> FitRecord:
+        """Standardise and move the hyper-parameters by MAP."""
+        self.standardise()
+        result = self.gp.fit()
+        self.last_fit = FitRecord(
+            lengthscale=float(result.lengthscale),
+            variance=float(result.variance),
+            noise=float(result.noise),
+            offset=self.offset,
+            scale=self.scale,
+            log_marginal_likelihood=_finite(result.log_marginal_likelihood),
+            at_bound=tuple(result.at_bound),
+            evaluations=int(result.evaluations),
+            stable=bool(result.stable),
+        )
+        return self.last_fit
+
+    def apply(self, record: FitRecord) -> None:
+        """The state that `fit` left behind, from its record."""
+        self._restate(record.offset, record.scale)
+        if record.evaluations > 0:  # otherwise nothing moved then
+            self.gp.set_hyperparameters(record.lengthscale, record.variance, record.noise)
+        self.last_fit = record
+
+    @property
+    def mean(self) -> FloatArray:
+        """(sites,) posterior mean in units of the values."""
+        return self.candidates.to_sites(np.asarray(self.gp.mean, dtype=np.float64)) * self.scale + self.offset
+
+    @property
+    def std(self) -> FloatArray:
+        """(sites,) posterior deviation in units of the values: mean over a site's candidates."""
+        return self.candidates.to_sites(np.asarray(self.gp.std, dtype=np.float64)) * self.scale
+
+    def standardised(self, value: float) -> float:
+        return (value - self.offset) / self.scale
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

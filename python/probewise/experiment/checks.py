@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What must hold between the tables of a configuration; each problem is one line that names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from probewise.experiment.config import Configuration
+
+
+def cross_checks(configuration: Configuration) -> Iterator[str]:
+    """Problems between tables, most basic first."""
+    yield from _beam(configuration)
+    yield from _measurement(configuration)
+    yield from _component(configuration)
+    if configuration.run.replay:
+        yield from _replay(configuration)
+    else:
+        yield from _geometry(configuration)
+        yield from _windows(configuration)
+
+
+def _beam(c: Configuration) -> Iterator[str]:
+    inner, outer = c.instrument.detector_mrad
+    if inner >= outer:
+        yield f"instrument.detector_mrad is [{inner:g}, {outer:g}], expected inner below outer"
+    if c.instrument.idle == "park" and c.instrument.park is None:
+        yield "instrument.idle is 'park' but instrument.park is not set, expected fractions [y, x] of the survey field"
+    if c.instrument.park is not None and not all(0 <= value <= 1 for value in c.instrument.park):
+        yield f"instrument.park is {list(c.instrument.park)}, expected fractions of the survey field within 0..1"
+    for name in ("max_e_per_A2", "electrons"):
+        if getattr(c.budget, name) is not None and c.current_pA is None:
+            yield (
+                f"budget.{name} is set but the beam current is unknown, expected instrument.beam_current_pA"
+                + (" (a replay has no dose)" if c.run.replay else "")
+            )
+
+
+def _measurement(c: Configuration) -> Iterator[str]:
+    if c.measure.kind == "spectrum":
+        yield "measure.kind is 'spectrum' but no instrument here offers one, expected 'frame' or 'point'"
+    if c.run.device == "cuda":
+        yield "run.device is 'cuda' but this build has no CUDA code, expected 'auto' or 'cpu'"
+    if c.scan.path not in ("raster", "serpentine") and c.scan.discard_lines:
+        yield f"scan.discard_lines is {c.scan.discard_lines} with path '{c.scan.path}', expected 0: it has no lines"
+
+
+def _component(c: Configuration) -> Iterator[str]:
+    index = c.component.by if isinstance(c.component.by, int) else c.component.index
+    if index is not None and index >= c.descriptor.components:
+        yield f"component.index is {index}, expected below descriptor.components = {c.descriptor.components}"
+    if c.component.by == "index" and index is None:
+        yield "component.by is 'index' but component.index is not set"
+
+
+def _geometry(c: Configuration) -> Iterator[str]:
+    fov, sites = c.fov_nm, c.sites
+    if sites.window_px is not None or sites.step_px is not None:
+        yield "sites.window_px and sites.step_px describe a replay, expected run.replay = true with them"
+    if fov is None:  # the instrument says; checked again when it has
+        return
+    yield from geometry(c, fov)
+
+
+def geometry(c: Configuration, fov_nm: tuple[float, float]) -> Iterator[str]:
+    """Do the sites fit a field of `fov_nm` (y, x)?"""
+    sites = c.sites
+    if sites.list is not None:
+        for y, x in sites.list:
+            half = sites.side_nm / 2
+            if not (half <= y <= fov_nm[0] - half and half <= x <= fov_nm[1] - half):
+                yield (
+                    f"sites.list holds [{y:g}, {x:g}] nm, expected within {half:g} .. {fov_nm[0] - half:g} (y) and "
+                    f"{half:g} .. {fov_nm[1] - half:g} (x) so that a side of {sites.side_nm:g} nm stays in the field"
+                )
+        size = len(sites.list)
+    else:
+        rows, cols = sites.shape
+        pitch = (fov_nm[0] / rows, fov_nm[1] / cols)
+        if sites.side_nm > min(pitch) * (1 + 1e-9) and not sites.overlap:
+            yield (
+                f"sites.side_nm is {sites.side_nm:g}, expected at most the pitch of {min(pitch):g} nm "
+                f"(field / sites.shape); sites.overlap = true allows it"
+            )
+        if sites.side_nm > min(fov_nm):
+            yield f"sites.side_nm is {sites.side_nm:g}, expected at most the field of {min(fov_nm):g} nm"
+        if 2 * sites.border >= min(rows, cols):
+            yield f"sites.border is {sites.border}, expected below half of sites.shape = [{rows}, {cols}]"
+        size = rows * cols
+    for index in sites.exclude:
+        if index >= size:
+            yield f"sites.exclude holds {index}, expected flat indices below {size}"
+
+
+def _windows(c: Configuration) -> Iterator[str]:
+    pixel, window = c.pixel_nm, c.descriptor.window_px
+    if c.measure.kind != "frame" or c.measure.scalarize is not None or pixel is None:
+        return
+    yield from windows(c, pixels(c.sites.side_nm, pixel), window)
+
+
+def windows(c: Configuration, side_px: int, window_px: int | None) -> Iterator[str]:
+    """Do the descriptor's windows fit a frame of `side_px`?"""
+    if side_px < 2:
+        yield f"sites.pixel_nm is {c.pixel_nm}, expected at least two pixels over sites.side_nm = {c.sites.side_nm:g}"
+    if window_px is not None and window_px > side_px:
+        yield (
+            f"descriptor.window_px is {window_px}, expected at most the {side_px} px of a frame "
+            f"(sites.side_nm / sites.pixel_nm)"
+        )
+    if window_px is not None and window_px % 2:
+        yield f"descriptor.window_px is {window_px}, expected an even number (its spectrum is cropped about the centre)"
+
+
+def pixels(side_nm: float, pixel_nm: float) -> int:
+    """Pixels along a side: the nearest whole number."""
+    return round(side_nm / pixel_nm)
+
+
+def _replay(c: Configuration) -> Iterator[str]:
+    if c.sites.list is not None:
+        yield "sites.list is set in a replay, expected sites.window_px and sites.step_px"
+    if c.instrument.realtime:
+        yield "instrument.realtime is set in a replay, which has no clock"

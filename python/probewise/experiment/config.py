@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a run is told to do: one frozen model, its tables, defaults and cross checks.
+
+Lengths are nm, times ns, currents pA; `surrogate.lengthscale` is in site pitches, `surrogate.noise` a variance of
+the standardised values. A table or key that is not listed here is refused with the nearest one that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from probewise.errors import ConfigurationError
+from probewise.experiment import toml_text
+from probewise.experiment.checks import cross_checks
+
+BASELINES = ("raster", "serpentine", "coarse-to-fine", "halton", "random", "max-std", "survey-threshold")
+ACQUISITIONS = ("ucb", "ei", "log-ei", "pi", "thompson", "straddle", "target")
+DESIGNS = ("halton", "random", "raster", "serpentine", "coarse-to-fine")
+KERNELS = (
+    "rbf", "matern12", "matern32", "matern52", "rq", "product-matern12", "product-matern32", "product-matern52",
+)  # fmt: skip
+
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Shape: TypeAlias = tuple[Count, Count]
+Point: TypeAlias = tuple[Finite, Finite]
+Points: TypeAlias = Annotated[tuple[Point, ...], Field(min_length=1)]
+Indices: TypeAlias = tuple[Annotated[int, Field(ge=0)], ...]
+Mask: TypeAlias = Literal["vacuum", "holes", "thick", "contamination"]
+Option: TypeAlias = bool | int | float | str | list[bool | int | float | str]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class InstrumentTable(Table):
+    """Which microscope, and what is known of its beam. `options` goes to the backend as it stands."""
+
+    uri: Annotated[str, Field(min_length=1)] = "simulated:nio-lsmo"
+    fov_nm: Positive | tuple[Positive, Positive] | None = None
+    beam_current_pA: Positive | None = None
+    current_source: Annotated[str, Field(pattern=r"^(nominal|measured \d{4}-\d{2}-\d{2})$")] = "nominal"
+    voltage_kV: Positive = 60.0
+    detector_mrad: tuple[NonNegative, Positive] = (54.0, 200.0)
+    probe_nm: NonNegative = 0.0
+    idle: Literal["blank", "park", "scan"] = "blank"
+    park: Point | None = None
+    realtime: bool = False
+    options: dict[str, Option] = Field(default_factory=dict)
+
+    @property
+    def simulated(self) -> bool:
+        return self.uri.startswith("simulated:")
+
+
+class SurveyTable(Table):
+    """The one frame of the whole field. `shape = "none"` leaves it out, and the masks with it."""
+
+    shape: Shape | Literal["none"] = (1024, 1024)
+    dwell_ns: Count = 1000
+    mask: tuple[Mask, ...] = ("vacuum", "holes", "contamination")
+
+
+class SitesTable(Table):
+    """Where sub-scans may be taken: a lattice over the field, or `list` of centres (y, x) nm from its top left."""
+
+    shape: Shape = (25, 25)
+    list: Points | None = None
+    side_nm: Positive = 8.0
+    pixel_nm: Positive | None = None
+    window_px: Count | None = None
+    step_px: Count | None = None
+    border: Annotated[int, Field(ge=0)] = 1
+    exclude: Indices = ()
+    overlap: bool = False
+    revisit: Literal["never"] = "never"
+    retries: Annotated[int, Field(ge=0)] = 1
+
+
+class ScanTable(Table):
+    path: Literal["raster", "serpentine", "spiral", "fermat", "hilbert", "lissajous", "jittered"] = "raster"
+    dwell_ns: Count = 4000
+    channels: Annotated[tuple[str, ...], Field(min_length=1)] = ("HAADF",)
+    discard_lines: Annotated[int, Field(ge=0)] = 2
+
+
+class MeasureTable(Table):
+    """What is measured at a site. `scalarize` names a callable that is given in Python, never loaded from a file."""
+
+    kind: Literal["frame", "point", "spectrum"] = "frame"
+    scalarize: str | None = None
+
+
+class DescriptorTable(Table):
+    """window_px, step_px: unset, the workflow takes 2.56 nm, at most the frame, and half of it."""
+
+    workflow: Literal["linear"] = "linear"
+    method: Literal["nmf", "pca", "svd", "nfindr"] = "nmf"
+    window_px: Count | None = None
+    step_px: Count | None = None
+    components: Annotated[int, Field(ge=2, le=64)] = 4
+    refit_every: Count = 20
+
+
+class ComponentTable(Table):
+    """`by`: a rule, an index, `ask`, a file with a template, or `callback` for one given in Python."""
+
+    by: Annotated[int, Field(ge=0)] | str = "rare"
+    index: Annotated[int, Field(ge=0)] | None = None
+    sense: Literal["auto", "maximise", "minimise", "deviation"] = "auto"
+
+
+class SurrogateTable(Table):
+    kernel: Literal[KERNELS] = "matern52"  # type: ignore[valid-type]
+    lengthscale: Positive = 2.0
+    noise: Positive = 1e-2
+    fit_every: Count = 10
+    precision: Literal["float64", "float32"] = "float64"
+    refine: Annotated[int, Field(ge=1, le=16)] = 1
+
+
+class AcquisitionTable(Table):
+    objective: Literal["cover", "discover", "reconstruct"] = "cover"
+    policy: Literal[BASELINES + ACQUISITIONS] | None = None  # type: ignore[valid-type]
+    beta: NonNegative | None = None
+    xi: NonNegative | None = None
+    threshold: Finite | None = None
+    batch: Count = 1
+    cost_weight: NonNegative = 0.0
+
+
+class StartTable(Table):
+    sites: Annotated[int, Field(ge=1)] | None = None
+    design: Literal[DESIGNS] = "halton"  # type: ignore[valid-type]
+
+
+class BudgetTable(Table):
+    """Ends of a run. Any of them given switches the objective's own stop rule off; its notice stays."""
+
+    steps: Annotated[int, Field(ge=0)] | None = None
+    seconds: Positive | None = None
+    max_e_per_A2: Positive | None = None
+    electrons: Positive | None = None
+
+    default_steps: ClassVar[int] = 60
+
+    @property
+    def given(self) -> bool:
+        return any(value is not None for value in (self.steps, self.seconds, self.max_e_per_A2, self.electrons))
+
+    @property
+    def limit_of_steps(self) -> int | None:
+        """Steps allowed: those given, or the default when no budget at all was given."""
+        return self.default_steps if not self.given else self.steps
+
+
+class RunTable(Table):
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    out: str | None = None
+    replay: bool = False
+
+
+class Configuration(Table):
+    """All tables of a run; the keywords of `Experiment` have the same names."""
+
+    instrument: InstrumentTable = Field(default_factory=InstrumentTable)
+    survey: SurveyTable = Field(default_factory=SurveyTable)
+    sites: SitesTable = Field(default_factory=SitesTable)
+    scan: ScanTable = Field(default_factory=ScanTable)
+    measure: MeasureTable = Field(default_factory=MeasureTable)
+    descriptor: DescriptorTable = Field(default_factory=DescriptorTable)
+    component: ComponentTable = Field(default_factory=ComponentTable)
+    surrogate: SurrogateTable = Field(default_factory=SurrogateTable)
+    acquisition: AcquisitionTable = Field(default_factory=AcquisitionTable)
+    start: StartTable = Field(default_factory=StartTable)
+    budget: BudgetTable = Field(default_factory=BudgetTable)
+    run: RunTable = Field(default_factory=RunTable)
+
+    @property
+    def fov_nm(self) -> tuple[float, float] | None:
+        """(y, x) sides of the survey field; None where the instrument is to say."""
+        fov = self.instrument.fov_nm
+        if fov is None:
+            return (200.0, 200.0) if self.instrument.simulated else None
+        return fov if isinstance(fov, tuple) else (fov, fov)
+
+    @property
+    def current_pA(self) -> float | None:
+        """The beam current dose is booked with; 60 pA nominal on a simulated microscope only."""
+        if self.run.replay:
+            return None
+        if self.instrument.beam_current_pA is None and self.instrument.simulated:
+            return 60.0
+        return self.instrument.beam_current_pA
+
+    @property
+    def pixel_nm(self) -> float | None:
+        """Size of a site's pixel; None where the picture's own is to be taken."""
+        if self.sites.pixel_nm is None and not self.instrument.uri.startswith("image:"):
+            return 0.02
+        return self.sites.pixel_nm
+
+    @property
+    def replay_window_px(self) -> int:
+        return self.sites.window_px or 64
+
+    @property
+    def replay_step_px(self) -> int:
+        return self.sites.step_px or max(1, self.replay_window_px // 4)
+
+    @property
+    def start_sites(self) -> int:
+        """Sites of the start design: enough to fit the components unless told otherwise."""
+        return self.start.sites if self.start.sites is not None else max(3 * self.descriptor.components, 12)
+
+    @model_validator(mode="after")
+    def _check(self) -> Configuration:
+        for problem in cross_checks(self):
+            raise ValueError(problem)
+        return self
+
+    def to_toml(self) -> str:
+        """The resolved configuration as TOML; `load` of it gives an equal configuration."""
+        return toml_text.write(self)
+
+    def json_schema(self) -> dict[str, Any]:
+        return self.model_json_schema()
+
+    def digest(self) -> str:
+        """sha256 of the resolved configuration without the run's folder."""
+        import hashlib
+
+        table = self.model_copy(update={"run": self.run.model_copy(update={"out": None})})
+        return hashlib.sha256(table.to_toml().encode()).hexdigest()
+
+
+def load(
+    path: str | Path | None = None, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None
+) -> Configuration:
+    """Read a configuration: the file first, then each "table.key=value" (TOML value), then `overrides` by table.
+
+    raises  ConfigurationError, one line that names the field, what came and what was expected
+    """
+    tables = toml_text.read(Path(path)) if path is not None else {}
+    for setting in sets:
+        toml_text.put(tables, setting)
+    return build(toml_text.merge(tables, overrides or {}))
+
+
+def build(tables: Mapping[str, Any]) -> Configuration:
+    """A checked configuration from nested tables."""
+    try:
+        return Configuration.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigurationError(toml_text.first_line(error, tables)) from None

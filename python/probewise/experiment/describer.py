@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What turns a frame into values: a workflow of the descriptors room, or a callable of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from probewise.errors import ConfigurationError
+from probewise.experiment.config import Configuration
+from probewise.types import Description, FloatArray, Frame
+
+Scalarize: TypeAlias = Callable[[Any], Any]
+
+
+class Describer(Protocol):
+    """A workflow as the loop sees it."""
+
+    @property
+    def fitted(self) -> bool: ...
+
+    def describe(self, frame: Any) -> Description: ...
+
+    def fit(self, descriptions: Sequence[Description], *, seed: int) -> Any: ...
+
+    def value(self, description: Description) -> float: ...
+
+    def window_values(self, description: Description) -> FloatArray: ...
+
+    def residual(self, description: Description) -> FloatArray: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+    def needs_refit(self, recent: Sequence[FloatArray]) -> bool: ...
+
+
+class Scalarized:
+    """`scalarize(frame) -> value | (value, variance)`; there is no basis to fit."""
+
+    fitted = True
+
+    def __init__(self, scalarize: Scalarize) -> None:
+        self._scalarize = scalarize
+
+    def describe(self, frame: Any) -> Description:
+        """`frame` is what was measured: a Frame, or a told value of a replay."""
+        given = np.atleast_1d(np.asarray(self._scalarize(frame), dtype=np.float64))
+        if given.ndim != 1 or given.size not in (1, 2) or not np.isfinite(given).all():
+            raise ValueError(f"scalarize returned {given!r}, expected a finite value or (value, variance)")
+        extra = {"value": given[:1]}
+        if given.size == 2:
+            extra["variance"] = given[1:]
+        return Description(np.zeros((1, 0), dtype=np.float32), np.array([[0.5, 0.5]]), extra)
+
+    def fit(self, descriptions: Sequence[Description], *, seed: int) -> None:
+        raise AssertionError("a scalarized measurement has no basis")
+
+    def value(self, description: Description) -> float:
+        return float(description.extra["value"][0])
+
+    def window_values(self, description: Description) -> FloatArray:
+        return description.extra["value"]
+
+    def residual(self, description: Description) -> FloatArray:
+        return np.zeros(1)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
+
+    def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
+        return False
+
+
+def mean_counts(frame: Frame) -> float:
+    """Default value of a point: mean counts of the first channel."""
+    return float(np.nanmean(frame.image(), dtype=np.float64))
+
+
+def told_value(value: Any) -> float:
+    """Value of a site of a told map: itself."""
+    return float(value)
+
+
+def make_describer(configuration: Configuration, scalarize: Scalarize | None, component: Any) -> Describer:
+    """The workflow that a configuration names, with the callables given in Python put in."""
+    if scalarize is not None:
+        return Scalarized(scalarize)
+    if configuration.measure.scalarize is not None:
+        raise ConfigurationError(
+            f"measure.scalarize is {configuration.measure.scalarize!r}, expected the callable itself, given in Python"
+        )
+    if configuration.measure.kind == "point":
+        return Scalarized(mean_counts)
+    from probewise.descriptors import LinearWorkflow
+
+    table = configuration.descriptor
+    return LinearWorkflow(
+        window_px=configuration.replay_window_px if configuration.run.replay else table.window_px,
+        step_px=configuration.replay_step_px if configuration.run.replay else table.step_px,
+        components=table.components,
+        method=table.method,
+        component=component,
+        sense=configuration.component.sense,
+        refit_every=table.refit_every,
+    )
+
+
+def chosen_component(configuration: Configuration, given: Any, ask: Callable[..., int] | None) -> Any:
+    """What the workflow gets as its `component`: a rule, an index, a callable or a template array."""
+    table = configuration.component
+    if given is not None:
+        return given
+    if table.by == "ask":
+        if ask is None:
+            raise ConfigurationError("component.by is 'ask' but nobody can be asked here, expected a rule or an index")
+        return ask
+    if table.by == "callback":
+        raise ConfigurationError("component.by is 'callback', expected the callable itself, given in Python")
+    if table.by == "index" or (table.by == "rare" and table.index is not None):
+        return table.index
+    if isinstance(table.by, str) and table.by.endswith(".npy"):
+        return _template(table.by)
+    return table.by
+
+
+def _template(path: str) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"component.by: template {path!r} cannot be read: {error}") from error

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The life of a run: opened, stepped, paused, stopped, finished, and closed with the beam safe in any case."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from probewise.errors import ConfigurationError, Error
+from probewise.experiment.config import Configuration
+from probewise.experiment.describer import Scalarize
+from probewise.experiment.events import Events
+from probewise.experiment.finish import finished_summary, write_summary
+from probewise.experiment.folder import make_folder
+from probewise.experiment.hooks import Hooks, with_hooks
+from probewise.experiment.loop import Loop
+from probewise.experiment.opening import Opened, begin, create_journal, journalled_configuration, reopen
+from probewise.experiment.states import Step
+from probewise.experiment.summary import Summary
+from probewise.types import Instrument
+
+
+class Experiment:
+    """One run on one instrument, journalled in one folder.
+
+    instrument     an opened `Instrument`, a URI, or None for the one that the configuration names
+    configuration  checked tables; None builds them from `tables`, whose names and keys are those of the TOML file.
+                   `measure.scalarize` may be a callable (frame -> value or (value, variance)), `component.by` a
+                   callable or a template array
+    out            the run's folder, new or empty, instead of `run.out`
+    ask            called as ask(descriptions, frames, workflow) when `component.by` is "ask"; returns the component
+
+    Nothing is touched before the first step. `run`, the end of an iteration, any error and `close` leave the beam
+    safe and the journal complete; a `with` block closes as well.
+    """
+
+    def __init__(
+        self,
+        instrument: Instrument | str | None = None,
+        /,
+        configuration: Configuration | None = None,
+        *,
+        out: str | Path | None = None,
+        ask: Callable[..., int] | None = None,
+        **tables: Any,
+    ) -> None:
+        if configuration is not None and tables:
+            raise ConfigurationError(f"configuration and {', '.join(tables)} are both given, expected one of them")
+        if configuration is not None and isinstance(instrument, str):
+            raise ConfigurationError("configuration and a URI are both given, expected instrument.uri to name it")
+        if configuration is None:
+            configuration, self._hooks = with_hooks(instrument, tables, ask)
+        else:
+            self._hooks = Hooks(None if isinstance(instrument, str) else instrument, ask=ask)
+        self.configuration = configuration
+        self._events = Events()
+        self._directory: Path | None = None
+        self._out = out
+        self._resumed = False
+        self._loop: Loop | None = None
+        self._summary: Summary | None = None
+        self._asked_to_stop: str | None = None
+        self._running = threading.Event()
+        self._running.set()
+
+    @classmethod
+    def resume(
+        cls,
+        directory: str | Path,
+        instrument: Instrument | None = None,
+        *,
+        scalarize: Scalarize | None = None,
+        component: Any = None,
+        ask: Callable[..., int] | None = None,
+    ) -> Experiment:
+        """Go on where a killed, stopped or paused run left off; a finished one only gives its summary again.
+
+        raises  ConfigurationError where `directory` holds no journal, StorageError where it is damaged
+        """
+        path = Path(directory)
+        experiment = cls(instrument, journalled_configuration(path))
+        experiment._hooks = Hooks(instrument, scalarize, component, ask)
+        experiment._directory = path
+        experiment._resumed = True
+        experiment._summary = finished_summary(path)
+        return experiment
+
+    @property
+    def directory(self) -> Path | None:
+        """The run's folder, None before it is made."""
+        return self._directory
+
+    @property
+    def summary(self) -> Summary | None:
+        """Of a run that has ended, None before."""
+        return self._summary
+
+    def run(self) -> Summary:
+        """All steps to the end."""
+        for _ in self:
+            pass
+        if self._summary is None:
+            raise Error("the run was closed before it ended")
+        return self._summary
+
+    def __iter__(self) -> Iterator[Step]:
+        try:
+            while (step := self.step()) is not None:
+                yield step
+        finally:
+            self.close()
+
+    def step(self) -> Step | None:
+        """One sub-scan from choice to journal; None when the run has ended, and `summary` says why."""
+        if self._summary is not None:
+            return None
+        try:
+            if self._loop is None:
+                self._loop = Loop(self.configuration, self._open(), self._events.emit)
+            self._running.wait()
+            step = self._loop.step() if self._asked_to_stop is None else None
+            if step is None:
+                self._finish(self._loop)
+        except BaseException:
+            self.close()
+            raise
+        return step
+
+    def on(self, event: str, callback: Callable[[Any], None]) -> None:
+        """Call back at "start", "survey", "step", "fit", "notice", "stage" or "stop", on the loop's thread."""
+        self._events.on(event, callback)
+
+    def pause(self) -> None:
+        """Hold before the next step, the beam where `instrument.idle` says; from any thread."""
+        self._running.clear()
+
+    def go_on(self) -> None:
+        """End a pause; from any thread."""
+        self._running.set()
+
+    def stop(self, reason: str = "stopped") -> None:
+        """End after the step that runs; the run can be resumed. From any thread."""
+        self._asked_to_stop = reason
+        self._running.set()
+
+    def abort(self) -> None:
+        """End now: the scan that runs is cut and its electrons booked as lost. From any thread."""
+        self.stop("aborted")
+        loop = self._loop
+        if loop is not None:
+            loop.opened.aborted = True
+            loop.opened.source.abort()
+
+    def close(self) -> None:
+        """Make the beam safe and close the journal. Idempotent."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.opened.close()
+
+    def __enter__(self) -> Experiment:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Opened:
+        """Folder, configuration and journal first, the instrument after them."""
+        if self._resumed:
+            assert self._directory is not None
+            opened = reopen(self.configuration, self._hooks, self._directory)
+        else:
+            if self._directory is not None:
+                raise Error(f"the run in {self._directory} was closed, expected Experiment.resume to go on")
+            table = self.configuration.run
+            out = table.out if self._out is None else self._out
+            self._directory = make_folder(out, self.configuration.instrument.uri, table.seed)
+            journal = create_journal(self.configuration, self._directory)
+            opened = begin(self.configuration, self._hooks, journal)
+        self._events.emit("start", self)
+        self._events.emit("survey", opened.survey)
+        return opened
+
+    def _finish(self, loop: Loop) -> None:
+        """Summarise; a run that was told to stop stays open for `resume`."""
+        reason = loop.stop_reason or self._asked_to_stop or "stopped"
+        self._summary = write_summary(
+            self.configuration, loop.opened, reason, ended=self._asked_to_stop is None, elapsed_ns=loop.elapsed_ns
+        )
+        self._events.emit("stop", self._summary)
+        self.close()

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One step of an automated experiment: choose, book, scan, judge, describe, learn, journal."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from probewise.errors import ConfigurationError, InstrumentError, ScanError
+from probewise.experiment.budget import over_fluence, reason_to_stop
+from probewise.experiment.config import Configuration
+from probewise.experiment.dose import ScanDose
+from probewise.experiment.history import StepRecord
+from probewise.experiment.learner import Lesson
+from probewise.experiment.opening import Opened
+from probewise.experiment.policy import is_space_filling
+from probewise.experiment.sources import Measurement
+from probewise.experiment.states import Plan, SiteState, Step
+from probewise.experiment.stopwatch import Stopwatch
+from probewise.types import Description, Frame
+
+MAX_BAD_RUNNING = 5
+
+
+@dataclass
+class Shot:
+    """What one scan gave and what it cost; measurement None where the beam did not move or nothing came back."""
+
+    state: SiteState
+    measurement: Measurement | None = None
+    dose: ScanDose = field(default_factory=lambda: ScanDose(0, 0.0, 0.0))
+    quality: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def frame(self) -> Frame | None:
+        return self.measurement if isinstance(self.measurement, Frame) else None
+
+
+class Loop:
+    """The state between two steps. `emit(event, value)` tells whoever listens; `stop_reason` is set at the end."""
+
+    def __init__(self, configuration: Configuration, opened: Opened, emit: Callable[[str, Any], None]) -> None:
+        self.opened = opened
+        self.stop_reason: str | None = None
+        self._configuration = configuration
+        self._budget = configuration.budget
+        self._emit = emit
+        self._queue: deque[Plan] = deque(opened.queue)
+        self._barred: set[int] = set()
+        self._last_pixel_ns: int | None = None
+        self._elapsed_before_ns = opened.history.elapsed_ns
+        self._started_ns = time.monotonic_ns()
+
+    @property
+    def elapsed_ns(self) -> int:
+        """Wall time of the run, earlier segments included."""
+        return self._elapsed_before_ns + time.monotonic_ns() - self._started_ns
+
+    def step(self) -> Step | None:
+        """One sub-scan from choice to journal; None when the run has come to its end."""
+        watch = Stopwatch()
+        plan = self._next_plan(watch)
+        if plan is None:
+            return None
+        shot = self._shoot(plan, watch)
+        description, lesson = None, None
+        if shot.state is SiteState.MEASURED:
+            description = self._describe(shot, watch)
+            lesson = self._learn(plan, shot, description, watch)
+        return self._commit(plan, shot, description, lesson, watch)
+
+    def _next_plan(self, watch: Stopwatch) -> Plan | None:
+        """The site whose turn it is, within the budget."""
+        opened = self.opened
+        while self._queue or self._choose(watch):
+            plan = self._queue[0]
+            dose = opened.source.dose(plan.site)
+            self.stop_reason = reason_to_stop(self._budget, opened.history, dose, self.elapsed_ns * 1e-9)
+            if self.stop_reason is not None:
+                return None
+            if not over_fluence(self._budget, opened.history, plan.site, dose):
+                return plan
+            opened.notice("sites were left out where one more scan would pass budget.max_e_per_A2")
+            self._barred.add(plan.site)
+            self._queue.popleft()
+        return None
+
+    def _choose(self, watch: Stopwatch) -> bool:
+        """Put the next sites into the queue; False when there are none or the objective is reached."""
+        opened = self.opened
+        taken = opened.history.states != SiteState.FREE
+        taken[list(self._barred)] = True
+        if taken.all():
+            self.stop_reason = "budget: max_e_per_A2" if self._barred else "every site was visited"
+            return False
+        with watch("acquire"):
+            choice = opened.chooser.choose(opened.history, taken)
+        if choice.reached is not None:
+            if not self._budget.given:
+                self.stop_reason = choice.reached
+                return False
+            self._say_reached(choice.reached)
+        for plan in choice.plans:
+            if plan.reason:
+                opened.notice(f"{plan.reason}; sites are spread evenly")
+        self._queue.extend(choice.plans)
+        return True
+
+    def _say_reached(self, reason: str) -> None:
+        """Once a run: the numbers in it change from step to step."""
+        begin = "the objective's own stop rule was met"
+        if not any(text.startswith(begin) for text in self.opened.noticed):
+            self.opened.notice(
+                f"{begin} at step {len(self.opened.history.steps)} and the given budget goes on: {reason}"
+            )
+
+    def _shoot(self, plan: Plan, watch: Stopwatch) -> Shot:
+        """Book the dose, scan, and judge the frame."""
+        opened = self.opened
+        dose = opened.source.dose(plan.site)
+        opened.recorder.reserve(len(opened.history.steps), plan.site, dose)
+        self._emit("stage", "reserved")
+        if self._last_pixel_ns is not None:
+            watch.ms["decision"] = (time.perf_counter_ns() - self._last_pixel_ns) * 1e-6
+        try:
+            with watch("scan"):
+                measurement = opened.source.acquire(plan.site)
+        except ConfigurationError as error:  # refused before the beam moved
+            if not opened.history.steps:
+                raise
+            opened.notice(f"site {plan.site} cannot be reached: {error}")
+            return Shot(SiteState.UNREACHABLE)
+        except ScanError as error:
+            if opened.aborted:
+                raise
+            opened.notice(f"step {len(opened.history.steps)}: {error}")
+            return Shot(SiteState.REJECTED, None, dose, {"reasons": [str(error)]})
+        finally:
+            self._last_pixel_ns = time.perf_counter_ns()
+        watch.split("scan", "vendor", dose.duration_ns * 1e-6 if dose.duration_ns else 0.0)
+        self._emit("stage", "scanned")
+        quality = opened.judge(measurement, plan.site)
+        for reason in quality["reasons"]:
+            opened.notice(f"step {len(opened.history.steps)}: {reason}")
+        state = SiteState.REJECTED if quality["reasons"] else SiteState.MEASURED
+        return Shot(state, measurement, dose, quality)
+
+    def _describe(self, shot: Shot, watch: Stopwatch) -> Description:
+        with watch("describe"):
+            description = self.opened.learner.describer.describe(shot.measurement)
+        self._emit("stage", "described")
+        return description
+
+    def _learn(self, plan: Plan, shot: Shot, description: Description, watch: Stopwatch) -> Lesson:
+        self.opened.newest = shot.frame
+        with watch("surrogate"):
+            lesson = self.opened.learner.learn(plan.site, description, unbiased=is_space_filling(plan))
+        for text in lesson.notices:
+            self.opened.notice(text)
+        self._emit("stage", "learnt")
+        return lesson
+
+    def _commit(
+        self, plan: Plan, shot: Shot, description: Description | None, lesson: Lesson | None, watch: Stopwatch
+    ) -> Step:
+        """Write the step; only then does it count."""
+        opened = self.opened
+        queue = list(self._queue)[1:]
+        if shot.state is SiteState.REJECTED and plan.attempt < self._configuration.sites.retries:
+            queue.insert(0, plan.again())
+        record = StepRecord(
+            step=len(opened.history.steps),
+            plan=plan,
+            state=shot.state,
+            value=None if lesson is None else lesson.value,
+            duration_ns=shot.dose.duration_ns,
+            electrons=shot.dose.electrons or 0.0,
+            fluence_e_per_A2=shot.dose.fluence_e_per_A2 or 0.0,
+            elapsed_ns=self.elapsed_ns,
+            timings_ms=watch.ms,
+        )
+        notices = opened.take_notices()
+        opened.recorder.write_step(
+            record,
+            frame=shot.frame,
+            description=description,
+            lesson=lesson,
+            queue=queue,
+            checkpoint=opened.source.checkpoint(),
+            quality=shot.quality,
+            notices=notices,
+        )
+        self._queue = deque(queue)
+        opened.history.steps.append(record)
+        self._emit("stage", "committed")
+        return self._tell(record, shot, lesson, notices)
+
+    def _tell(self, record: StepRecord, shot: Shot, lesson: Lesson | None, notices: tuple[str, ...]) -> Step:
+        for text in notices:
+            self._emit("notice", text)
+        if lesson is not None and lesson.fit is not None:
+            self._emit("fit", lesson.fit)
+        step = Step(
+            index=record.step,
+            site=record.site,
+            state=record.state,
+            value=record.value,
+            policy=record.plan.policy,
+            acquisition=record.plan.acquisition,
+            frame=shot.frame,
+            timings_ms=dict(record.timings_ms),
+            notices=notices,
+        )
+        self._emit("step", step)
+        if self.opened.history.bad_running >= MAX_BAD_RUNNING:
+            raise InstrumentError(f"{MAX_BAD_RUNNING} bad frames running, the last: {'; '.join(notices) or 'rejected'}")
+        return step

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Where measurements come from: an instrument in a session, or a replay of what is already known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from probewise.errors import ConfigurationError
+from probewise.experiment.config import Configuration
+from probewise.experiment.dose import ScanDose, full_raster_ns, scan_dose
+from probewise.experiment.sites import SiteList, Sites, SiteScans, check_limits, sites_of
+from probewise.experiment.truth import Target
+from probewise.types import Checkpointed, Context, Frame, IntArray, RasterROI, Scan, Truth
+
+Measurement: TypeAlias = Frame | float
+
+
+class Source(Protocol):
+    """What the loop asks of it. `abort` may come from any thread."""
+
+    name: str
+    sites: Sites
+    target: Target | None
+    full_raster_ns: float | None
+    shape: tuple[int, int]
+    notices: list[str]
+
+    def plan(self, site: int) -> tuple[Scan, Context] | None: ...
+
+    def dose(self, site: int) -> ScanDose: ...
+
+    def survey_dose(self) -> ScanDose: ...
+
+    def survey(self) -> Frame | None: ...
+
+    def acquire(self, site: int) -> Measurement: ...
+
+    def checkpoint(self) -> dict[str, int]: ...
+
+    def restore(self, state: dict[str, int]) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_by_configuration(configuration: Configuration) -> Any:
+    """The instrument that `instrument.uri` names, with what the tables say of it."""
+    from probewise.instrument import open_instrument
+
+    table = configuration.instrument
+    options: dict[str, Any] = dict(table.options)
+    if table.simulated:
+        options = {
+            "seed": configuration.run.seed,
+            "fov_nm": table.fov_nm if table.fov_nm is not None else 200.0,
+            "beam_current_pA": configuration.current_pA,
+            "voltage_kV": table.voltage_kV,
+            "detector_mrad": table.detector_mrad,
+            "realtime": table.realtime,
+            **options,
+        }
+    elif table.uri.startswith("image:"):
+        options = {
+            "seed": configuration.run.seed,
+            "fov_nm": table.fov_nm,
+            "beam_current_pA": table.beam_current_pA,
+            "realtime": table.realtime,
+            **options,
+        }
+    try:
+        return open_instrument(table.uri, **options)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise ConfigurationError(f"instrument.options: {error}") from error
+
+
+class LiveSource:
+    """Sub-scans of an instrument. Opening it enters the session; closing leaves the beam safe."""
+
+    def __init__(self, instrument: Any, configuration: Configuration) -> None:
+        from probewise.instrument.session import session
+
+        self.notices: list[str] = []
+        self._configuration = configuration
+        self._instrument = instrument
+        self.name = str(getattr(instrument, "source", configuration.instrument.uri))
+        self.fov_nm = _field(configuration, instrument)
+        self.sites = sites_of(configuration, self.fov_nm)
+        table = configuration.instrument
+        self._session = session(instrument, idle=table.idle, park_yx=table.park)
+        self._session.__enter__()
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        configuration, limits = self._configuration, self._session.limits
+        wanted = configuration.pixel_nm
+        if wanted is None:
+            own = getattr(self._instrument, "pixel_nm", None)
+            if own is None:
+                raise ConfigurationError("sites.pixel_nm is not set and the instrument does not say its own")
+            wanted = float(own[1])
+        self.scans = SiteScans(self.sites, configuration, limits, wanted)
+        if not math.isclose(self.scans.pixel_nm, wanted, rel_tol=1e-6):
+            self.notices.append(
+                f"sites are scanned at {self.scans.pixel_nm:.6g} nm a pixel instead of {wanted:.6g}: "
+                f"{self.scans.shape[0]} whole pixels fit a side of {self.sites.side_nm:g} nm"
+            )
+        self.shape = self.scans.shape
+        self.full_raster_ns = full_raster_ns(self.fov_nm, self.scans.pixel_nm, configuration.scan.dwell_ns)
+        truth: Truth | None = getattr(self._instrument, "truth", None)
+        self.target = Target.of_specimen(truth, self.sites) if truth is not None else None
+        survey = configuration.survey
+        self._survey: tuple[Scan, Context] | None = None
+        if survey.shape != "none":
+            scan = RasterROI(survey.shape, survey.dwell_ns, flyback_ns=limits.flyback_ns)
+            check_limits(scan, configuration.scan.channels, max(self.fov_nm), limits)
+            self._survey = (scan, Context(self.fov_nm))
+
+    def plan(self, site: int) -> tuple[Scan, Context] | None:
+        return self.scans(site)
+
+    def dose(self, site: int) -> ScanDose:
+        return self._dose(*self.scans(site))
+
+    def survey_dose(self) -> ScanDose:
+        return ScanDose(0, 0.0, 0.0) if self._survey is None else self._dose(*self._survey)
+
+    def _dose(self, scan: Scan, context: Context) -> ScanDose:
+        return scan_dose(scan, context, self._configuration.current_pA, self._configuration.instrument.probe_nm)
+
+    def survey(self) -> Frame | None:
+        if self._survey is None:
+            return None
+        return self._session.acquire(*self._survey, self._configuration.scan.channels)
+
+    def acquire(self, site: int) -> Frame:
+        scan, context = self.scans(site)
+        return self._session.acquire(scan, context, self._configuration.scan.channels)
+
+    def checkpoint(self) -> dict[str, int]:
+        return self._instrument.checkpoint() if isinstance(self._instrument, Checkpointed) else {}
+
+    def restore(self, state: dict[str, int]) -> None:
+        if isinstance(self._instrument, Checkpointed):
+            self._instrument.restore(state)
+        else:
+            self.notices.append("the instrument keeps no checkpoint: what was measured before may have drifted since")
+
+    def abort(self) -> None:
+        self._session.abort()
+
+    def close(self) -> None:
+        self._session.__exit__(None, None, None)
+
+
+class ReplaySource:
+    """Windows of a picture, or the values of a told map; no beam, no clock, no dose."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        from probewise.instrument.replay import open_replay
+
+        uri = configuration.instrument.uri
+        if not uri.startswith("image:"):
+            raise ConfigurationError(f"instrument.uri is {uri!r} in a replay, expected image:FILE")
+        self._replay = replay = open_replay(
+            uri.removeprefix("image:"), configuration.replay_window_px, configuration.replay_step_px
+        )
+        self.name = replay.source
+        self.notices = list(replay.notices)
+        self.shape = (replay.window_px, replay.window_px)
+        self.full_raster_ns = None
+        self.sites = _replay_sites(replay.shape, replay.corners, replay.window_px, replay.step_px, replay.pixel_nm)
+        self.target = None
+        if replay.target is not None:
+            self.target = _target(replay)
+
+    @property
+    def told(self) -> bool:
+        """A map of values, without pictures."""
+        return self._replay.picture is None
+
+    def plan(self, site: int) -> tuple[Scan, Context] | None:
+        return None
+
+    def dose(self, site: int) -> ScanDose:
+        return ScanDose(0, None, None)
+
+    def survey_dose(self) -> ScanDose:
+        return ScanDose(0, None, None)
+
+    def survey(self) -> Frame | None:
+        return None
+
+    def acquire(self, site: int) -> Measurement:
+        return self._replay.measure(site)
+
+    def checkpoint(self) -> dict[str, int]:
+        return {}
+
+    def restore(self, state: dict[str, int]) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _target(replay: Any) -> Target:
+    from probewise.acquisition import otsu_threshold
+
+    foi = replay.foi if replay.foi is not None else replay.target > otsu_threshold(replay.target)
+    if replay.objects is None:
+        return Target.of_map(replay.target, foi, replay.shape)
+    return Target(foi, values=replay.target, labels=replay.objects)
+
+
+def _replay_sites(
+    shape: tuple[int, int], corners: IntArray | None, window_px: int, step_px: int, pixel_nm: tuple[float, float]
+) -> SiteList:
+    """Centres of the windows; of a told map, a lattice of pitch 1."""
+    if corners is None:
+        rows, cols = np.indices(shape, dtype=np.float64)
+        centres = np.stack([rows.ravel() + 0.5, cols.ravel() + 0.5], axis=1)
+        return SiteList(centres, 1.0, (float(shape[0]), float(shape[1])), shape)
+    size = np.array(pixel_nm)
+    centres = (corners + window_px / 2) * size
+    last = (corners.max(axis=0) + window_px) * size
+    return SiteList(centres, window_px * pixel_nm[1], (float(last[0]), float(last[1])), shape)
+
+
+def _field(configuration: Configuration, instrument: Any) -> tuple[float, float]:
+    own = getattr(instrument, "fov_nm", None)
+    fov = configuration.fov_nm if configuration.instrument.fov_nm is not None or own is None else own
+    if fov is None:
+        raise ConfigurationError("instrument.fov_nm is not set and the instrument does not say its own")
+    return (float(fov), float(fov)) if np.isscalar(fov) else (float(fov[0]), float(fov[1]))  # type: ignore[arg-type]
+
+
+def open_source(configuration: Configuration, instrument: Any | None) -> LiveSource | ReplaySource:
+    if configuration.run.replay:
+        return ReplaySource(configuration)
+    return LiveSource(instrument if instrument is not None else open_by_configuration(configuration), configuration)

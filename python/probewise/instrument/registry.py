@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a URI to an instrument: backends are entry points of the group "probewise.instruments"."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from probewise.errors import ConfigurationError
+from probewise.types import Instrument
+
+GROUP = "probewise.instruments"
+
+
+def known_schemes() -> tuple[str, ...]:
+    """Schemes of all installed backends, sorted."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+def open_instrument(uri: str, **options: Any) -> Instrument:
+    """Open the instrument that `uri` names.
+
+    uri      SCHEME:REST, such as "simulated:graphene" or "image:PATH"; what REST means is the backend's
+    options  the backend's own keywords
+    returns  an Instrument that has not moved the beam yet
+    raises   ConfigurationError for an unknown scheme or option, or a backend that cannot be imported
+    """
+    scheme, colon, rest = uri.partition(":")
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if not colon or scheme not in found:
+        known = ", ".join(f"{name}:" for name in sorted(found))
+        raise ConfigurationError(f"instrument is {uri!r}, expected a URI that begins with one of {known}")
+    opener = _load(found[scheme], uri)
+    _check_options(opener, scheme, options)
+    instrument = opener(rest, **options)
+    if not isinstance(instrument, Instrument):
+        raise ConfigurationError(
+            f"instrument {uri!r} is a {type(instrument).__name__}, expected the verbs of probewise.types.Instrument"
+        )
+    return instrument
+
+
+def _load(point: EntryPoint, uri: str) -> Any:
+    try:
+        return point.load()
+    except ImportError as error:
+        raise ConfigurationError(f"instrument {uri!r} cannot be loaded: {error}") from error
+
+
+def _check_options(opener: Any, scheme: str, options: dict[str, Any]) -> None:
+    parameters = list(inspect.signature(opener).parameters.values())
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return  # the backend checks them itself
+    known = [parameter.name for parameter in parameters[1:] if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY]
+    for name, value in options.items():
+        if name not in known:
+            expected = ", ".join(known) or "no option"
+            raise ConfigurationError(
+                f"instrument option {name} = {value!r} is unknown to {scheme}:, expected {expected}"
+            )
