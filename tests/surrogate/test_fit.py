@@ -16,7 +16,9 @@ def drawn(kernel, lengthscale, *, shape=(20, 20), noise=0.02, seed=0, count=150,
     rng = np.random.default_rng(seed)
     told = rng.permutation(lattice.size)[:count]
     values = prior.sample((seed, 0))[told] + np.sqrt(noise) * rng.normal(size=count)
-    gp = pw.GaussianProcess(lattice, kernel=kernel, lengthscale=2.0 * spacing[0], variance=scale**2, noise=1e-2 * scale**2)
+    gp = pw.GaussianProcess(
+        lattice, kernel=kernel, lengthscale=2.0 * spacing[0], variance=scale**2, noise=1e-2 * scale**2
+    )
     gp.tell(told, scale * values)
     return gp
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.gaussian_process import posterior
 
 import probewise as pw
+from reference.gaussian_process import posterior
 
 KERNELS = ("rbf", "matern12", "matern32", "matern52", "rq", "product-matern12", "product-matern32", "product-matern52")
 
@@ -92,7 +92,7 @@ def test_incremental_matches_full_recomputation_with_replicates(name, on_lattice
 
 @pytest.mark.parametrize(("name", "plan"), [("rbf", "separable"), ("matern52", "cached")])
 def test_a_thousand_steps_stay_within_1e_8_of_a_full_recomputation(name, plan):
-    lattice = pw.Lattice((40, 40))
+    lattice = pw.Lattice((28, 28))
     rng = np.random.default_rng(2)
     told, values = rng.integers(0, lattice.size, 1000), rng.normal(size=1000)
     gp = pw.GaussianProcess(lattice, kernel=name, lengthscale=3.0, noise=1e-2)
@@ -100,7 +100,7 @@ def test_a_thousand_steps_stay_within_1e_8_of_a_full_recomputation(name, plan):
     worst = 0.0
     for step, (index, value) in enumerate(zip(told, values, strict=True), start=1):
         gp.tell(int(index), float(value))
-        if step in (10, 100, 400, 1000):
+        if step in (10, 300, 1000):
             mean, std, _ = posterior(
                 name, lattice.points(), told[:step], values[:step], lengthscale=3.0, variance=1.0, noise=1e-2
             )
@@ -115,7 +115,7 @@ def test_scikit_learn_agrees_on_200_random_problems():
     rng = np.random.default_rng(3)
     for problem in range(200):
         name = ("rbf", "matern12", "matern32", "matern52", "rq")[problem % 5]
-        count, axes = int(rng.integers(2, 40)), int(rng.integers(1, 4))
+        count, axes = int(rng.integers(2, 25)), int(rng.integers(1, 4))
         points = rng.uniform(0, 10, size=(count + 20, axes))
         # RationalQuadratic of scikit-learn is isotropic
         scale = float(rng.uniform(0.5, 4)) if name == "rq" else rng.uniform(0.5, 4, size=axes)
@@ -284,11 +284,11 @@ def test_fourier_samples_have_the_covariance_of_the_kernel(name):
     lattice = pw.Lattice((35, 30))  # over 1024 candidates
     gp = pw.GaussianProcess(lattice, kernel=name, lengthscale=3.0, alpha=0.8)
     assert not gp.exact_samples
-    draws = np.array([gp.sample((1, step))[:40] for step in range(120)])
+    draws = np.array([gp.sample((1, step)).reshape(lattice.shape) for step in range(24)])
     from reference.gaussian_process import kernel
 
-    expected = kernel(name, lattice.points()[:40], lattice.points()[:40], 3.0, 0.8)
-    # averaged over the pairs of one offset: about 120 x 30 products, correlated along the row
+    expected = kernel(name, lattice.points()[:30], lattice.points()[:30], 3.0, 0.8)
+    # averaged over all pairs of one offset: 24 draws of about 40 independent patches each, 4 standard errors
     for offset in (0, 1, 3, 8):
-        measured = np.mean([(draws[:, i] * draws[:, i + offset]).mean() for i in range(20)])
-        assert measured == pytest.approx(expected[0, offset], abs=0.25)
+        measured = np.mean(draws[:, :, : 30 - offset] * draws[:, :, offset:])
+        assert measured == pytest.approx(expected[0, offset], abs=4 / np.sqrt(24 * 40))

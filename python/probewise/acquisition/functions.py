@@ -71,6 +71,8 @@ def score(policy: str, mean: FloatArray, std: FloatArray, **parameters: float) -
         check_parameter(name, number)
     if parameters.get("low", -math.inf) > parameters.get("high", math.inf):
         raise ValueError(f"low is {parameters['low']}, high {parameters['high']}, expected low not above high")
+    if np.ndim(mean) != 1:
+        raise ValueError(f"mean is an array of shape {np.shape(mean)}, expected shape (c,)")
     out = np.empty(np.shape(mean))
     _core.score(policy, parameters, np.asarray(mean), np.asarray(std), out)
     return out

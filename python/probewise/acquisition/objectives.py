@@ -58,16 +58,25 @@ class StopRule:
 
 @dataclass(frozen=True)
 class Objective:
-    """policy and its parameters; space_filling_first is the share of all sites measured in Halton order before it."""
+    """What serves an objective.
+
+    policy, parameters   of `choose`
+    stop                 when it is served
+    space_filling_first  share of all sites measured in Halton order before the policy
+    offset               what is subtracted from the values before they are told, and so the prior mean of places not
+                         measured: their "level" (GaussianProcess.level), or their "lowest", where the feature is
+                         the high minority and the rest is held to be background until measured
+    """
 
     policy: str
     stop: StopRule
     parameters: dict[str, float] = field(default_factory=dict)
     space_filling_first: float = 0.0
+    offset: Literal["level", "lowest"] = "level"
 
 
 _OBJECTIVES = {
-    "cover": Objective("ucb", StopRule("gain"), {"beta": 1.0}, space_filling_first=0.01),
+    "cover": Objective("ucb", StopRule("gain"), {"beta": 1.0}, space_filling_first=0.01, offset="lowest"),
     "discover": Objective("straddle", StopRule("ambiguity"), {"beta": 1.96}),
     "reconstruct": Objective("max-std", StopRule("deviation"), space_filling_first=0.1),
 }

@@ -44,7 +44,7 @@ class FitResult:
 # the noise is 1 % of the variance of the values: scan and shot noise are never less, and a fit of few sites that
 # calls them exact makes improvement-based policies polish single maxima.
 LENGTHSCALE_PRIOR = (math.log(3.0), 1.0)
-VARIANCE_PRIOR = (0.0, 0.5)
+VARIANCE_PRIOR = (0.0, 1.5)
 NOISE_PRIOR = (math.log(1e-2), 2.0)
 SHORTEST = 0.3
 VARIANCE_BOUNDS = (1e-3, 1e3)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from probewise import _core
+
+LEVELS = ("base", "avx2", "avx512")
+PROGRAM = """
+import json, sys
+import numpy as np
+import probewise as pw
+out = {}
+for kernel in ("rbf", "matern12", "matern52", "rq", "product-matern32"):
+    for precision in ("float64", "float32"):
+        gp = pw.GaussianProcess(pw.Lattice((19, 37)), kernel=kernel, lengthscale=3.0, alpha=0.6, precision=precision)
+        rng = np.random.default_rng(0)
+        gp.tell(rng.integers(0, 703, 70), rng.normal(size=70))
+        out[f"{kernel} {precision}"] = [gp.mean.tolist(), gp.std.tolist(), pw.choose(gp, "ucb", q=3).tolist()]
+json.dump(out, sys.stdout)
+"""
+
+
+def maps_at(level):
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env={**os.environ, "PROBEWISE_SIMD": level}
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_all_levels_give_the_same_maps_to_rounding():
+    best = LEVELS.index(_core.simd_level())
+    if best == 0:
+        pytest.skip("this CPU or PROBEWISE_SIMD allows the base level only: nothing to compare")
+    reference = maps_at(LEVELS[best])
+    for level in LEVELS[:best]:
+        other = maps_at(level)
+        for name, (mean, std, chosen) in reference.items():
+            # levels differ in fused multiply-adds and in the order of sums
+            tolerance = 1e-11 if name.endswith("float64") else 1e-4
+            np.testing.assert_allclose(other[name][0], mean, atol=tolerance)
+            np.testing.assert_allclose(other[name][1], std, atol=tolerance)
+            if name.endswith("float64"):
+                assert other[name][2] == chosen
