@@ -104,7 +104,6 @@ void bind_specimen(py::module_& module) {
           },
           py::arg("kind"), py::arg("centre"), py::arg("radius"), py::arg("amount") = 0.0, py::arg("edge") = 0.0)
       .def("set_wall_width", &Specimen::set_wall_width, py::arg("width"))
-      .def("set_background", &Specimen::set_background, py::arg("fraction"))
       .def(
           "set_mistilt",
           [](Specimen& self, const Pair& at_origin, const Pair& per_y, const Pair& per_x) {

@@ -148,6 +148,7 @@ void bind_surrogate(py::module_& module) {
       .def(
           "reserve", [](Engine& engine, std::size_t rows) { engine.surrogate().reserve(rows); }, py::arg("rows"))
       .def("log_marginal_likelihood", [](const Engine& engine) { return engine.surrogate().log_marginal_likelihood(); })
+      .def("level", [](const Engine& engine) { return engine.surrogate().level(); })
       .def("sample", &sample, py::arg("key"))
       .def("choose", &choose, py::arg("policy"), py::arg("parameters"), py::arg("q"), py::arg("visited"),
            py::arg("allow_told"), py::arg("cost"), py::arg("cost_weight"), py::arg("key"), py::arg("believer"))

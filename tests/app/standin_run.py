@@ -45,14 +45,12 @@ class StandinRun:
     foi: np.ndarray | None
     truth: Truth | None
     recall_curve: np.ndarray | None
-    machine: dict[str, str] = field(default_factory=lambda: {"probewise": "0.1.0", "numpy": np.__version__})
+    versions: dict[str, str] = field(default_factory=lambda: {"probewise": "0.1.0", "numpy": np.__version__})
+    journal_hash: str = "0" * 64
     dose: np.ndarray | None = None
 
     def dose_map(self) -> np.ndarray | None:
         return self.dose
-
-    def journal_hash(self) -> str:
-        return "0" * 64
 
     def baseline(self, policy: str) -> np.ndarray | None:
         if self.recall_curve is None:

@@ -58,8 +58,8 @@ def test_the_ae_group_holds_the_run(run, tmp_path):
     np.testing.assert_array_equal(kept["dose_map_e_per_A2"], run.dose_map())
     assert kept["dose"]["max_e_per_A2"] == run.summary["dose"]["max_e_per_A2"]
     assert kept["seed"] == run.summary["seed"]
-    assert kept["versions"] == run.machine
-    assert kept["journal_sha256"] == run.journal_hash()
+    assert kept["versions"] == run.versions
+    assert kept["journal_sha256"] == run.journal_hash
     assert json.loads("\n".join(kept["summary_json"])) == json.loads(json.dumps(run.summary))
     microscope = stack["metadata"]["Acquisition_instrument"]["TEM"]
     assert microscope["beam_energy"] == 60.0  # keV

@@ -41,7 +41,7 @@ def pieces(axes):
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_nothing_overlaps_at_the_default_size(case, tmp_path):
     with matplotlib.rc_context(report.STYLE):
-        figure = report.overview(standin(tmp_path, **case))
+        figure = report.overview(standin(tmp_path, **case)).figure
         figure.draw_without_rendering()
     page = figure.bbox
     every = [*figure.axes, *(child for axes in figure.axes for child in axes.child_axes)]
@@ -152,6 +152,16 @@ def test_the_random_band_is_that_of_all_orders(free, data):
     assert np.mean(np.array(every) <= low + 1e-9) >= 0.025 - 1e-12
     assert np.mean(np.array(every) <= high + 1e-9) >= 0.975 - 1e-12
     assert np.mean(np.array(every) < low - 1e-9) <= 0.025 + 1e-12
+
+
+def test_the_random_band_of_a_large_field_is_scipys():
+    from scipy.stats import hypergeom
+
+    visits = np.arange(0, 530, 7)
+    found = hypergeom(529, 66, visits)
+    expected = np.stack([visits * 66 / 529, found.ppf(0.025), found.ppf(0.975)], axis=1) / 69
+    # factorials of some hundreds as sums of logarithms keep about twelve digits
+    np.testing.assert_allclose(curves.random_band(69, 66, 529, visits), expected, rtol=1e-10)
 
 
 def test_extreme_sites_are_never_shown_twice(tmp_path):

@@ -123,3 +123,13 @@ def test_another_lattice_in_a_window_gives_no_peak():
 def test_wrong_expected_peaks_are_named():
     with pytest.raises(ValueError, match=r"expected_per_nm has shape \(2,\)"):
         spectrum_peaks(np.ones((64, 64), np.float32), 32, 16, pixel_nm=PIXEL, expected_per_nm=np.ones(2))
+
+
+def test_a_window_with_two_lattices_out_of_step_is_disturbed():
+    side = 128
+    image = wave_image(side, [(0.0, 0.125, 50, 0.0)])
+    image[:, side // 2 :] = wave_image(side, [(0.0, 0.125, 50, 2.0)])[:, side // 2 :]
+    peaks = spectrum_peaks(image.astype(np.float32), 32, 16, pixel_nm=(1.0, 1.0), count=1)
+    column = np.tile(np.arange(7), 7)
+    assert not peaks.undisturbed()[column == 3].any()
+    assert peaks.undisturbed()[(column < 2) | (column > 4)].all()

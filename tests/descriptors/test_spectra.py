@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import probewise as pw
 from probewise.descriptors import spectrum_frequencies, window_centres
-from probewise.descriptors.spectra import default_window_px, spectra_at, window_corners
+from probewise.descriptors.spectra import default_window_px, spectra_at, spread_corners, window_corners
 
 
 def study_spectrum(window, crop=2):
@@ -88,6 +88,19 @@ def test_centres_inclusive_and_the_study_s_rule():
     assert len(window_centres((1024, 1024), 128, 32)) == 29 * 29
     assert len(window_centres((400, 400), 128, 64)) == 25
     assert np.allclose(window_centres((64, 32), 32, 32), [(0.25, 0.5), (0.75, 0.5)])
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=st.integers(32, 300), cols=st.integers(32, 300), step=st.integers(1, 64))
+def test_spread_windows_reach_both_edges_at_about_the_step(rows, cols, step):
+    corners = spread_corners((rows, cols), 32, step)
+    for axis, side in enumerate((rows, cols)):
+        places = np.unique(corners[:, axis])
+        gaps = np.diff(places)
+        assert places[0] == 0
+        assert places[-1] == side - 32 or (len(places) == 1 and side - 32 <= step / 2)
+        assert (np.abs(gaps - step) <= step / 2 + 1).all()
+        assert len(gaps) == 0 or np.ptp(gaps) <= 1
 
 
 def test_default_window_holds_several_periods():

@@ -350,6 +350,33 @@ def test_ctrl_c_during_a_scan_aborts_it(make_fake):
     assert fake.closed
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_ctrl_c_at_any_moment_neither_hangs_nor_leaves_the_beam_on():
+    random = np.random.default_rng(1)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    entered, interrupted, left_on = 0, 0, 0
+    try:
+        for _ in range(150):
+            inside, fake = False, FakeInstrument()
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 1e-2))
+            try:
+                with session(fake, idle="scan", margin_s=2.0) as opened:
+                    inside = True
+                    while True:
+                        opened.acquire(ROI, SITE, ["HAADF"])
+                        fake.commands.clear()
+            except KeyboardInterrupt:
+                interrupted += 1
+            entered += inside
+            left_on += inside and not (fake.closed and fake.beam == "blanked")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted == 150
+    assert entered > 75
+    assert left_on == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize(("way", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("no exit", 0)])
 def test_a_process_that_ends_leaves_the_beam_blanked(tmp_path, way, code):

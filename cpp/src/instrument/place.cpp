@@ -40,15 +40,17 @@ class Beam {
         const double share = distortions_.settle_share[k];
         if (share == 0) continue;
         if (dwell_ns != decay_for_) {
-          for (int m = 0; m < 2; ++m) decay_[m] = std::exp(-static_cast<double>(dwell_ns) / distortions_.settle_ns[m]);
+          for (int m = 0; m < 2; ++m) {
+            half_[m] = std::exp(-0.5 * static_cast<double>(dwell_ns) / distortions_.settle_ns[m]);
+            decay_[m] = half_[m] * half_[m];
+          }
           decay_for_ = dwell_ns;
         }
         // The lag is averaged over the dwell by taking it half-way.
         lag_[k].y = lag_[k].y + share * (sent.y - last_.y);
         lag_[k].x = lag_[k].x + share * (sent.x - last_.x);
-        const double half = std::sqrt(decay_[k]);
-        at.y -= lag_[k].y * half;
-        at.x -= lag_[k].x * half;
+        at.y -= lag_[k].y * half_[k];
+        at.x -= lag_[k].x * half_[k];
         lag_[k].y *= decay_[k];
         lag_[k].x *= decay_[k];
       }
@@ -100,7 +102,7 @@ class Beam {
   double cosine_, sine_;
   bool mains_on_ = false, settling_ = false;
   Vector2 jitter_, last_, lag_[2];
-  double decay_[2] = {0, 0};
+  double decay_[2] = {0, 0}, half_[2] = {0, 0};
   std::int64_t decay_for_ = -1, mains_at_ = 0, mains_step_ = -1;
   double mains_sine_ = 0, mains_cosine_ = 1, step_sine_ = 0, step_cosine_ = 1;
   int mains_repeats_ = 0;

@@ -17,9 +17,7 @@ namespace {
 
 constexpr double kTile_nm = 8.0;   // a tile's atoms stay in the second-level cache
 constexpr double kCell_nm = 0.25;  // of the neighbour list
-constexpr double kChunk_nm = 0.3;  // points this near to each other share one list of neighbours
-constexpr std::size_t kChunkPoints = 64;
-constexpr double kPeaks = 32;  // how many of the brightest columns an integer sum can hold
+constexpr double kPeaks = 32;      // how many of the brightest columns an integer sum can hold
 
 }  // namespace
 
@@ -82,13 +80,10 @@ void Renderer::fractions(std::span<const float> y, std::span<const float> x, std
       for (std::size_t k = 0; k < count; ++k) out[tile_order_[first + k]] = tile_out_[k];
     }
   }
-  const double uniform = specimen_.uniform_background();
   if (specimen_.has_patches()) {
     for (std::size_t k = 0; k < y.size(); ++k) {
       out[k] += static_cast<float>(specimen_.background({static_cast<double>(y[k]), static_cast<double>(x[k])}));
     }
-  } else if (uniform != 0) {
-    for (float& value : out) value += static_cast<float>(uniform);
   }
 }
 
@@ -135,44 +130,21 @@ void Renderer::tile(const float* y, const float* x, float* out, std::size_t coun
         static_cast<std::int32_t>((static_cast<std::size_t>(atoms_.species[a]) * optics_.levels + level) * entries);
   }
 
-  const RenderKernels& kernels = render_kernels();
-  const auto steps_per_nm2 = static_cast<float>(static_cast<double>(optics_.steps) / (reach * reach));
-  const auto last_step = static_cast<float>(optics_.steps);
-  sums_.resize(kChunkPoints);
-  for (std::size_t first = 0; first < count;) {
-    float low_y = y[first], high_y = y[first], low_x = x[first], high_x = x[first];
-    std::size_t end = first + 1;
-    for (; end < count && end - first < kChunkPoints; ++end) {
-      const float new_low_y = std::min(low_y, y[end]), new_high_y = std::max(high_y, y[end]);
-      const float new_low_x = std::min(low_x, x[end]), new_high_x = std::max(high_x, x[end]);
-      if (new_high_y - new_low_y > static_cast<float>(kChunk_nm) ||
-          new_high_x - new_low_x > static_cast<float>(kChunk_nm)) {
-        break;
-      }
-      low_y = new_low_y, high_y = new_high_y, low_x = new_low_x, high_x = new_high_x;
-    }
-    const std::int32_t row0 = cell_index(static_cast<double>(low_y) - reach, box.y0, cell_rows);
-    const std::int32_t row1 = cell_index(static_cast<double>(high_y) + reach, box.y0, cell_rows);
-    const std::int32_t col0 = cell_index(static_cast<double>(low_x) - reach, box.x0, cell_cols);
-    const std::int32_t col1 = cell_index(static_cast<double>(high_x) + reach, box.x0, cell_cols);
-    near_y_.clear();
-    near_x_.clear();
-    near_weight_.clear();
-    near_table_.clear();
-    for (std::int32_t row = row0; row <= row1; ++row) {
-      const auto from = cell_start_[static_cast<std::size_t>(row * cell_cols + col0)];
-      const auto to = cell_start_[static_cast<std::size_t>(row * cell_cols + col1) + 1];
-      near_y_.insert(near_y_.end(), sorted_y_.begin() + from, sorted_y_.begin() + to);
-      near_x_.insert(near_x_.end(), sorted_x_.begin() + from, sorted_x_.begin() + to);
-      near_weight_.insert(near_weight_.end(), sorted_weight_.begin() + from, sorted_weight_.begin() + to);
-      near_table_.insert(near_table_.end(), sorted_table_.begin() + from, sorted_table_.begin() + to);
-    }
-    kernels.sum_atoms(y + first, x + first, end - first, near_y_.data(), near_x_.data(), near_weight_.data(),
-                      near_table_.data(), near_y_.size(), optics_.tables.data(), steps_per_nm2, last_step,
-                      sums_.data());
-    for (std::size_t k = first; k < end; ++k) out[k] = static_cast<float>(sums_[k - first]) * unit_;
-    first = end;
-  }
+  const AtomCells cells{sorted_y_.data(),
+                        sorted_x_.data(),
+                        sorted_weight_.data(),
+                        sorted_table_.data(),
+                        cell_start_.data(),
+                        static_cast<float>(box.y0),
+                        static_cast<float>(box.x0),
+                        static_cast<float>(1 / kCell_nm),
+                        cell_rows,
+                        cell_cols};
+  const auto steps = static_cast<double>(optics_.steps);
+  // A little further than the tables reach, against rounding at a cell's edge.
+  const RadialTables tables{optics_.tables.data(), static_cast<float>(steps / (reach * reach)),
+                            static_cast<float>(steps), static_cast<float>(reach + 1e-4)};
+  render_kernels().sum_atoms(y, x, count, cells, tables, unit_, out);
 }
 
 }  // namespace probewise::instrument

@@ -5,12 +5,26 @@
 
 namespace probewise::instrument {
 
+/// Atoms sorted by the square cells they stand in, cells row by row.
+struct AtomCells {
+  const float *y, *x, *weight;
+  const int32_t* table;  // where the atom's radial table starts
+  const int32_t* start;  // first atom of each cell, one more at the end
+  float y0, x0, cells_per_nm;
+  int32_t rows, cols;
+};
+
+/// Radial tables in whole units over squared distance.
+struct RadialTables {
+  const float* entries;
+  float steps_per_nm2, last_step, reach_nm;
+};
+
 /// The hot loop of the renderer, compiled once per SIMD level.
 struct RenderKernels {
-  /// sums[p] = sum over atoms of weight * table value at the squared distance, in whole units, for each point.
-  void (*sum_atoms)(const float* point_y, const float* point_x, size_t points, const float* atom_y, const float* atom_x,
-                    const float* atom_weight, const int32_t* atom_table, size_t atoms, const float* tables,
-                    float steps_per_nm2, float last_step, int32_t* sums);
+  /// out[p] = unit * sum over the atoms within reach of weight * table value at their squared distance.
+  void (*sum_atoms)(const float* point_y, const float* point_x, size_t points, AtomCells atoms, RadialTables tables,
+                    float unit, float* out);
 };
 
 }  // namespace probewise::instrument

@@ -96,7 +96,6 @@ void Specimen::substitute(const Substitution& change) {
 void Specimen::add_domain(const Domain& domain) { domains_.push_back(domain); }
 void Specimen::add_patch(const Patch& patch) { patches_.push_back(patch); }
 void Specimen::set_wall_width(double width) { wall_width_ = width; }
-void Specimen::set_background(double fraction) { background_ = fraction; }
 void Specimen::set_mistilt(Vector2 at_origin, Vector2 per_y, Vector2 per_x) {
   mistilt_ = at_origin;
   mistilt_per_y_ = per_y;
@@ -104,7 +103,7 @@ void Specimen::set_mistilt(Vector2 at_origin, Vector2 per_y, Vector2 per_x) {
 }
 
 double Specimen::background(Vector2 point) const {
-  double total = background_;
+  double total = 0;
   for (const Patch& patch : patches_) {
     if (patch.kind == PatchKind::contamination) total += patch.amount * coverage(patch, point);
     if (patch.kind == PatchKind::hole && coverage(patch, point) >= 1) return 0;

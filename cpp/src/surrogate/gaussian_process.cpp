@@ -197,6 +197,14 @@ double GaussianProcess::log_marginal_likelihood() const {
   return -0.5 * misfit - log_determinant - 0.5 * n * std::log(2.0 * M_PI * variance);
 }
 
+double GaussianProcess::level() const {
+  if (told_.empty()) throw std::invalid_argument("level needs at least one told value");
+  std::vector<double> ones(told_.size(), 1.0);
+  factor_.solve_forward(ones);
+  const auto dot = surrogate_loops().dot;
+  return mean_constant_ + dot(ones.size(), ones.data(), z_.data()) / dot(ones.size(), ones.data(), ones.data());
+}
+
 void GaussianProcess::sample(std::uint64_t key, std::uint64_t stream, std::span<double> out) {
   if (out.size() != candidates_.size()) throw std::invalid_argument("out has the wrong length");
   prior_.draw(candidates_, hyperparameters_.lengthscale, key, stream, out);

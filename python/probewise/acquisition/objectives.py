@@ -67,7 +67,7 @@ class Objective:
 
 
 _OBJECTIVES = {
-    "cover": Objective("ucb", StopRule("gain"), {"beta": 1.0}),
+    "cover": Objective("ucb", StopRule("gain"), {"beta": 1.0}, space_filling_first=0.01),
     "discover": Objective("straddle", StopRule("ambiguity"), {"beta": 1.96}),
     "reconstruct": Objective("max-std", StopRule("deviation"), space_filling_first=0.1),
 }

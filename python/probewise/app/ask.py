@@ -5,63 +5,38 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from probewise.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from probewise.experiment import Experiment
-    from probewise.types import FloatArray, Frame
+    from probewise.descriptors import LinearWorkflow
+    from probewise.types import Description, Frame
 
 PICTURE = "components.png"
 
 
 class Asker:
-    """The experiment's `ask` hook: called once, with the window values (n, components) of the first basis.
+    """The experiment's `ask` hook: (descriptions, frames, workflow) of the sites seen so far -> component to follow.
 
-    It fits the same basis again, with the same seed, to the frames of the journal and the one just taken, since a
-    picture needs the frames and the hook is given values only.
-
-    read    replaces the terminal
-    raises  ConfigurationError when nobody can answer (standard input is not a terminal, or ends)
+    directory  of the run, known once it has begun; the picture is saved there
+    read       replaces the terminal
+    raises     ConfigurationError when nobody can answer (standard input is not a terminal, or ends)
     """
 
-    def __init__(self, *, read: Callable[[], str] | None = None) -> None:
+    def __init__(self, directory: Callable[[], Path | None], *, read: Callable[[], str] | None = None) -> None:
+        self._directory = directory
         self._read = read
-        self._experiment: Experiment | None = None
-        self._newest: Frame | None = None
 
-    def watch(self, experiment: Experiment) -> None:
-        self._experiment = experiment
-        experiment.on("frame", self._keep)
-
-    def _keep(self, frame: Frame) -> None:
-        self._newest = frame
-
-    def __call__(self, values: FloatArray) -> int:
-        check_answerable(self._read)
-        return choose(self._draw(values), np.shape(values)[1], read=self._read)
-
-    def _draw(self, values: FloatArray) -> Path:
+    def __call__(self, descriptions: Sequence[Description], frames: Sequence[Frame], workflow: LinearWorkflow) -> int:
         from probewise.descriptors import component_picture
-        from probewise.experiment import open_run
-        from probewise.experiment.describer import make_describer
 
-        assert self._experiment is not None
-        assert self._experiment.directory is not None
-        configuration = self._experiment.configuration
-        with open_run(self._experiment.directory) as run:
-            frames = [*run.frames, *([] if self._newest is None else [self._newest])]
-        workflow = make_describer(configuration, None, "max-variance")
-        descriptions = [workflow.describe(frame) for frame in frames]
-        workflow.fit(descriptions, seed=configuration.run.seed)
-        path = self._experiment.directory / PICTURE
-        component_picture(descriptions, frames, workflow, path)  # type: ignore[arg-type]
-        return path
+        check_answerable(self._read)
+        path = (self._directory() or Path()) / PICTURE
+        component_picture(descriptions, frames, workflow, path)
+        return choose(path, workflow.components, read=self._read)
 
 
 def check_answerable(read: Callable[[], str] | None = None) -> None:

@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +61,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict time, dose and positions; move nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Perform an experiment (by default: 60 sites of the simulated NiO-LSMO specimen) and draw its report."""
+    """Perform an experiment and draw its report (default: simulated NiO-LSMO)."""
     from probewise.app import commands
 
     overrides = commands.overrides(
@@ -89,15 +90,17 @@ def survey(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Take one survey frame; save its masks and the pictures of the components to choose from."""
-    from probewise.app import commands
+    """Take one survey frame; save its masks and its components."""
+    from probewise.app import survey as taken
+    from probewise.experiment import load
 
-    raise typer.Exit(commands.survey(uri, out, sets or [], as_json=as_json))
+    configuration = load(None, sets or [], {"instrument": {"uri": uri}, "run": {"out": str(out)}})
+    raise typer.Exit(taken.survey(configuration, as_json=as_json))
 
 
 @app.command()
 def resume(directory: Folder, as_json: Json = False) -> None:
-    """Go on where a killed or paused run stopped; on a finished run, draw its report again."""
+    """Go on where a killed, stopped or paused run left off."""
     from probewise.app import commands
 
     raise typer.Exit(commands.resume(directory, as_json=as_json))
@@ -139,7 +142,7 @@ def config(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine and installation offer, and what is wrong with them."""
+    """Say what this machine and installation offer, and what is wrong."""
     from probewise.app.doctor import as_text, examine
 
     findings = examine()
@@ -173,7 +176,7 @@ def status(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments), prog_name="probewise", standalone_mode=False)
     except ClickException as problem:
-        return complain(_usage(problem), 2)
+        return complain(_usage(problem, arguments), 2)
     except Error as problem:
         return complain(" ".join(str(problem).split()), problem.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -190,16 +193,17 @@ def complain(text: str, code: int) -> int:
     return code
 
 
-def _usage(problem: Exception) -> str:
+def _usage(problem: Exception, arguments: Sequence[str]) -> str:
     """One line "option: got ..., expected ..." from what the option parser says."""
     message = " ".join(str(getattr(problem, "message", problem)).split())
     parameter = getattr(problem, "param", None)
     name = parameter.opts[-1] if parameter is not None and parameter.opts else ""
     if parameter is not None and parameter.param_type_name == "argument":
         name = parameter.metavar or parameter.name.upper()
-    wrong = re.fullmatch(r"(?s)'(.*)' is not a valid (.*?)\.?", message)
-    if wrong:
-        return f"{name}: got {wrong[1]!r}, expected a valid {wrong[2]}"
+    given = [value for option, value in pairwise(arguments) if option == name]
+    kind = re.search(r"a valid \w+", message)
+    if given and kind:
+        return f"{name}: got {given[-1]!r}, expected {kind[0]}"
     if type(problem).__name__ == "MissingParameter":
         return f"{name}: got nothing, expected a value"
     if type(problem).__name__ == "NoSuchOption":

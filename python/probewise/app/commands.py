@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probewise.errors import ConfigurationError, Error
+from probewise.errors import ConfigurationError, Error, InstrumentError
 
 if TYPE_CHECKING:
     from probewise.experiment import Experiment, Summary
@@ -29,9 +29,7 @@ def run(config: Path | None, sets: Sequence[str], overrides: Mapping[str, Any], 
         from probewise.app.plan import predict
 
         return predict(configuration, as_json=as_json)
-    asker = Asker()
-    experiment = Experiment(configuration=configuration, ask=asker)
-    asker.watch(experiment)
+    experiment = Experiment(configuration=configuration, ask=Asker(lambda: experiment.directory))
     return perform(experiment, as_json=as_json)
 
 
@@ -39,9 +37,7 @@ def resume(directory: Path, *, as_json: bool) -> int:
     from probewise.app.ask import Asker
     from probewise.experiment import Experiment
 
-    asker = Asker()
-    experiment = Experiment.resume(directory, ask=asker)
-    asker.watch(experiment)
+    experiment = Experiment.resume(directory, ask=Asker(lambda: directory))
     return perform(experiment, as_json=as_json)
 
 
@@ -51,9 +47,15 @@ def perform(experiment: Experiment, *, as_json: bool) -> int:
     from probewise.experiment.signals import Signals
 
     with traceback_in(lambda: experiment.directory), Signals(experiment) as signals:
-        with Progress(experiment.configuration.budget.limit_of_steps) as progress:
-            progress.listen(experiment)
-            summary = experiment.run()
+        try:
+            with Progress(experiment.configuration.budget.limit_of_steps) as progress:
+                progress.listen(experiment)
+                summary = experiment.run()
+        except InstrumentError as cut:
+            if signals.exit_code is None:
+                raise
+            print(f"aborted: {cut}; probewise resume {experiment.directory} goes on", file=sys.stderr)
+            return signals.exit_code
         assert experiment.directory is not None
         picture = draw(experiment.directory)
     say(summary, picture, as_json=as_json)

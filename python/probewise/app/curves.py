@@ -36,12 +36,17 @@ def random_band(interesting: int, reachable: int, free: int, visits: np.ndarray)
     reachable    sites of interest that may be visited, out of `free` sites
     source       the number found is hypergeometric; no simulation is needed
     """
-    from scipy.stats import hypergeom
-
-    drawn = np.minimum(visits, free)
-    found = hypergeom(free, reachable, drawn)
-    mean = drawn * (reachable / max(free, 1))
-    return np.stack([mean, found.ppf(0.025), found.ppf(0.975)], axis=1) / max(interesting, 1)
+    drawn = np.minimum(visits, free)[:, None]
+    found = np.arange(reachable + 1)[None]
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, free + 1)))])  # of factorials
+    possible = (found <= drawn) & (drawn - found <= free - reachable)
+    kept, rest = np.where(possible, found, 0), np.where(possible, drawn - found, 0)
+    ways = logs[reachable] - logs[kept] - logs[reachable - kept]
+    ways += logs[free - reachable] - logs[rest] - logs[free - reachable - rest]
+    chance = np.where(possible, np.exp(ways - (logs[free] - logs[drawn] - logs[free - drawn])), 0.0)
+    below_or_at = np.cumsum(chance, axis=1) + 1e-12  # the last sum may round to just under one
+    low, high = ((below_or_at >= share).argmax(axis=1) for share in (0.025, 0.975))
+    return np.stack([drawn[:, 0] * (reachable / max(free, 1)), low, high], axis=1) / max(interesting, 1)
 
 
 def recall(run: Run, axes: Axes) -> str:
@@ -107,30 +112,27 @@ def trace(run: Run, axes: Axes) -> str:
 def latency(run: Run, axes: Axes) -> str:
     """Median, 95th and 99th percentile of each stage of a step."""
     given = run.timings
-    rows = [
-        (name, [max(float(value), SHORTEST_MS) for value in np.percentile(given[name], (50, 95, 99))])
-        for name in STAGES
-        if len(given.get(name, ()))
-    ]
+    rows = [(name, np.percentile(given[name], (50, 95, 99))) for name in STAGES if len(given.get(name, ()))]
     axes.set_title("Latency of a step, by stage")
     axes.set_xlabel("ms, log scale")
     if not rows:
         axes.text(0.5, 0.5, "no step was timed", ha="center", va="center", transform=axes.transAxes)
         axes.set_yticks([])
         return "No step was timed."
-    for place, (_, (p50, p95, p99)) in enumerate(rows):
+    for place, (_, times) in enumerate(rows):
+        p50, p95, p99 = np.maximum(times, SHORTEST_MS)
         axes.plot([p50, p99], [place, place], color="#9ecae1", linewidth=7, solid_capstyle="butt", zorder=1)
         for value, marker, colour, size in ((p50, "|", INK, 130), (p95, "o", "#2c7fb8", 26), (p99, "D", "#d95f02", 22)):
             axes.scatter(
                 value, place, marker=marker, color=colour, s=size, zorder=3, linewidths=2 if marker == "|" else 0
             )
         axes.annotate(
-            f"{number(p50)} / {number(p95)} / {number(p99)}", (p99, place), xytext=(9, 0), textcoords="offset points",
-            va="center", fontsize=7.5, color=INK,
+            " / ".join(number(float(value)) for value in times), (p99, place),
+            xytext=(9, 0), textcoords="offset points", va="center", fontsize=7.5, color=INK,
         )  # fmt: skip
     axes.set_xscale("log")
-    low = min(times[0] for _, times in rows)
-    high = max(times[2] for _, times in rows)
+    low = max(min(times[0] for _, times in rows), SHORTEST_MS)
+    high = max(*(times[2] for _, times in rows), 2 * low)
     axes.set_xlim(low / 2, high * (2 * high / low) ** 0.5)
     axes.set_yticks(range(len(rows)), labels=[name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -141,7 +143,8 @@ def latency(run: Run, axes: Axes) -> str:
         axes.scatter([], [], marker="D", color="#d95f02", s=22),
     ]
     below(axes, handles, ["median", "95 %", "99 %"])
-    return "; ".join(f"{name}: median {number(times[0])} ms, 99 % {number(times[2])} ms" for name, times in rows)
+    told = (f"{name}: median {number(float(p50))} ms, 99 % {number(float(p99))} ms" for name, (p50, _, p99) in rows)
+    return "; ".join(told)
 
 
 def extreme_sites(run: Run, each: int = 4) -> tuple[np.ndarray, np.ndarray]:

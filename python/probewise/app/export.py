@@ -152,8 +152,8 @@ def _microscope(run: Run, channels: Sequence[str]) -> dict[str, Any]:
         return tree
     instrument = run.configuration.instrument
     tree["beam_energy"] = float(instrument.voltage_kV)
-    if summary_of(run)["dose"] is not None:
-        tree["beam_current"] = float(run.configuration.current_pA) * 1e-3
+    if run.configuration.current_pA is not None:
+        tree["beam_current"] = run.configuration.current_pA * 1e-3
     if channels:
         tree["Detector"] = {
             "names": list(channels),
@@ -184,8 +184,8 @@ def autonomous_experiment(run: Run) -> dict[str, Any]:
         "posterior_std": np.asarray(run.std, dtype=np.float64),
         "component": _component(run),
         "summary_json": json.dumps(summary, indent=1).splitlines(),
-        "versions": dict(run.machine),
-        "journal_sha256": run.journal_hash(),
+        "versions": dict(run.versions),
+        "journal_sha256": run.journal_hash,
     }
     if summary["dose"] is not None:
         tree["dose"] = dict(summary["dose"])

@@ -8,6 +8,7 @@ excluded sites are hatched.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -48,7 +49,7 @@ def lattice_extent(run: Run) -> tuple[float, float, float, float] | None:
         return extent(run) if isinstance(run.sites, SiteLattice) else None
     grid = np.asarray(run.sites.centres_nm).reshape(rows, cols, 2)
     step = (grid[-1, -1] - grid[0, 0]) / (rows - 1, cols - 1)
-    regular = grid[0, 0] + step * np.stack(np.indices((rows, cols)), axis=-1)
+    regular = grid[0, 0] + step * np.moveaxis(np.indices((rows, cols)), 0, -1)
     if not np.allclose(grid, regular, atol=1e-6 * float(step.max())):
         return None
     top, left = grid[0, 0] - step / 2
@@ -84,16 +85,16 @@ def frame_axes(run: Run, axes: Axes) -> None:
     axes.set_ylabel(f"y ({unit(run)})")
 
 
-def colour_bar(axes: Axes, image: Any, label: str, *, ends: bool = True) -> None:
-    """A bar whose label states the quantity and whose two end ticks are the limits of the colours."""
+def colour_bar(axes: Axes, image: Any, label: str, marks: Sequence[float] | None = None) -> None:
+    """A bar whose label states the quantity; its ticks are the limits of the colours and their middle, or `marks`."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.045, 1.0)))
     bar.set_label(label)
-    if ends:
-        low, high = image.get_clim()
-        marks = [low, (low + high) / 2, high]
-        bar.set_ticks(marks, labels=[number(mark if abs(mark) > 1e-6 * (high - low) else 0.0) for mark in marks])
+    low, high = image.get_clim()
+    shown = [low, (low + high) / 2, high] if marks is None else list(marks)
+    bar.minorticks_off()
+    bar.set_ticks(shown, labels=[number(mark if abs(mark) > 1e-6 * (high - low) else 0.0) for mark in shown])
 
 
 def number(value: float) -> str:
@@ -203,8 +204,7 @@ def survey(run: Run, axes: Axes) -> str:
         outline.set_array(order)
         outline.set_clim(1, max(len(order), 2))
         axes.add_collection(outline)
-        colour_bar(axes, outline, "order of visit", ends=False)
-        outline.colorbar.set_ticks(np.unique(np.linspace(1, len(order), 5).round()))
+        colour_bar(axes, outline, "order of visit", np.unique(np.linspace(1, len(order), 5).round()).tolist())
     for state, marker, name in ((REJECTED, "x", "rejected"), (UNREACHABLE, "+", "unreachable")):
         lost = np.flatnonzero(np.asarray(run.states) == state)
         if len(lost):
@@ -374,10 +374,7 @@ def dose(run: Run, axes: Axes) -> str:
         extent=extent(run),
         interpolation="nearest",
     )
-    colour_bar(axes, image, "fluence (e/Å²), log scale", ends=False)
-    image.colorbar.minorticks_off()
-    image.colorbar.set_ticks([low, float(np.sqrt(low * high)), high])
-    image.colorbar.set_ticklabels([number(low), number(float(np.sqrt(low * high))), number(high)])
+    colour_bar(axes, image, "fluence (e/Å²), log scale", [low, float(np.sqrt(low * high)), high])
     blank = "" if hit.all() else "; grey was never exposed"
     axes.annotate(
         f"{np.mean(hit):.0%} of the field exposed{blank}", (0.5, 0.0), xycoords="axes fraction", xytext=(0, -32),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -28,7 +29,10 @@ class Progress:
 
     def listen(self, experiment: Experiment) -> None:
         for event in ("survey", "step", "fit", "notice"):
-            experiment.on(event, lambda payload=None, event=event: self._events.put((event, payload)))
+            experiment.on(event, self._putter(event))
+
+    def _putter(self, event: str) -> Callable[[Any], None]:
+        return lambda payload: self._events.put((event, payload))
 
     def __enter__(self) -> Progress:
         self._shown.open()

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import io
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from probewise.app import curves, panels
 from probewise.app.facts import facts, headline, summary_of
@@ -17,9 +21,11 @@ if TYPE_CHECKING:
 
     from probewise.experiment import Run
 
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+
 DPI = 110
 COLUMNS = 3
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -34,6 +40,14 @@ STYLE: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Overview:
+    """A drawn report and its parts: (title, text alternative, axes or subfigure) each."""
+
+    figure: Figure
+    parts: list[tuple[str, str, Any]]
+
+
 def draw_report(run: Run, directory: Path) -> tuple[Path, Path]:
     """Write report.png and report.html into `directory`, each replaced in one move; return their paths."""
     import matplotlib
@@ -41,10 +55,11 @@ def draw_report(run: Run, directory: Path) -> tuple[Path, Path]:
     from probewise.app.page import page
 
     with matplotlib.rc_context(STYLE):
-        picture = _png(overview(run))
-        html = page(run, _single_figures(run))
+        drawn = overview(run)
+        pixels = rendered(drawn.figure)
+        html = page(run, [(name, text, encoded(part)) for name, text, part in cut(drawn, pixels)])
     png = directory / "report.png"
-    write_atomically(png, picture)
+    write_atomically(png, encoded(pixels))
     text = directory / "report.html"
     write_atomically(text, html.encode())
     return png, text
@@ -67,28 +82,30 @@ def chosen_panels(run: Run) -> list[tuple[str, panels.Panel]]:
     return [(name, draw) for name, draw, there in maps if there]
 
 
-def overview(run: Run) -> Figure:
+def overview(run: Run) -> Overview:
     """All panels, the extreme frames, the facts and the notices on one figure."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     tiles = chosen_panels(run)
     rows = -(-len(tiles) // COLUMNS)
     heights = [0.62, *([4.55] * rows), 2.55, 2.3]
-    figure = Figure(figsize=(16.6, sum(heights)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.16, h_pad=0.1)  # type: ignore[union-attr]
-    head, *body, frames, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
+    parts: list[tuple[str, str, Any]] = []
+    figure = Figure(figsize=(16.6, sum(heights)), layout=ConstrainedLayoutEngine(w_pad=0.16, h_pad=0.1))
+    figure.set_dpi(DPI)
+    strips: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    head, *body, frames, foot = strips
     head.text(0.01, 0.86, headline(summary_of(run)), fontsize=15, fontweight="bold", va="top")
     head.text(0.01, 0.22, str(run.directory.name), fontsize=9, color=panels.GREY, va="center")
     for row, strip in enumerate(body):
         here = tiles[row * COLUMNS : (row + 1) * COLUMNS]
         widths = [1.0] * (len(here) - 1) + [COLUMNS - len(here) + 1.0]
-        for axes, (_, draw) in zip(
-            strip.subplots(1, len(here), squeeze=False, width_ratios=widths)[0], here, strict=True
-        ):
-            draw(run, axes)
-    curves.thumbnails(run, frames)
+        axes_of = strip.subplots(1, len(here), squeeze=False, width_ratios=widths)[0]
+        for axes, (name, draw) in zip(axes_of, here, strict=True):
+            parts.append((name, draw(run, axes), axes))
+    parts.append(("Extreme frames", curves.thumbnails(run, frames), frames))
     _foot(run, foot)
-    return figure
+    return Overview(figure, parts)
 
 
 def _foot(run: Run, area: Any) -> None:
@@ -111,22 +128,33 @@ def _foot(run: Run, area: Any) -> None:
     area.text(0.64, 0.81, "\n".join(lines) or "none", fontsize=8, va="top", linespacing=1.25)
 
 
-def _single_figures(run: Run) -> list[tuple[str, str, bytes]]:
-    """(title, text alternative, PNG) of every panel on its own."""
-    from matplotlib.figure import Figure
+def cut(drawn: Overview, pixels: Pixels) -> list[tuple[str, str, Pixels]]:
+    """(title, text alternative, pixels) of every part of a rendered overview."""
+    from matplotlib.figure import SubFigure
 
-    drawn = []
-    for name, draw in chosen_panels(run):
-        figure = Figure(figsize=(6.4, 5.2), layout="constrained")
-        alternative = draw(run, figure.subplots())
-        drawn.append((name, alternative, _png(figure)))
-    figure = Figure(figsize=(13.5, 2.6), layout="constrained")
-    alternative = curves.thumbnails(run, figure)
-    drawn.append(("Extreme frames", alternative, _png(figure)))
-    return drawn
+    height = pixels.shape[0]
+    shown = []
+    for name, alternative, part in drawn.parts:
+        box = part.bbox if isinstance(part, SubFigure) else part.get_tightbbox().padded(8)
+        rows = slice(max(0, int(height - box.y1)), int(np.ceil(height - box.y0)))
+        cols = slice(max(0, int(box.x0)), int(np.ceil(box.x1)))
+        shown.append((name, alternative, pixels[rows, cols]))
+    return shown
 
 
-def _png(figure: Figure) -> bytes:
+def rendered(figure: Figure) -> Pixels:
+    """(rows, cols, 3) uint8 of a figure at its own dpi."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3]
+
+
+def encoded(pixels: Pixels) -> bytes:
+    """As PNG."""
+    from PIL import Image
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png")
     return buffer.getvalue()

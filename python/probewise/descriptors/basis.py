@@ -76,11 +76,6 @@ def match_columns(previous: FloatArray, fresh: FloatArray, *, signed: bool) -> t
     return ColumnMatch(order, signs, np.where(same, np.arange(k), -1)), agreement
 
 
-def site_residual(windows: FloatArray) -> float:
-    """The largest residual of a site's windows: an unknown phase may fill one of them only."""
-    return float(windows.max())
-
-
 def residual_limit(sites: Sequence[float]) -> float:
     """Residual above which a site is unlike all fitted ones: above their largest, and above median + 5 robust
     standard deviations (1.4826 x median absolute deviation)."""

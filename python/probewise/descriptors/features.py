@@ -13,7 +13,7 @@ from probewise.descriptors.spectra import (
     default_window_px,
     spectra_at,
     spectrum_frequencies,
-    window_corners,
+    spread_corners,
 )
 from probewise.types import BoolArray, Description, Float32Array, FloatArray, Frame
 
@@ -32,7 +32,8 @@ class FrameSpectra:
     hold shot noise only, whose magnitude is Rayleigh distributed: 94 % of them lie under twice the median.
     Periods over 1 nm are left out.
     Values of their own: "intensity" (mean counts), "spacing_nm" (1/sqrt|g1 x g2| of the two strongest peaks),
-    "spacing_1_nm" and "spacing_2_nm" (1/|g| of each, see `spectrum_peaks`).
+    "spacing_1_nm" and "spacing_2_nm" (1/|g| of each, see `spectrum_peaks`); NaN where a window has no such peak or two
+    lattices meet in it (`SpectrumPeaks.undisturbed`).
     """
 
     def __init__(self, window_px: int | None, step_px: int | None, convention: Convention) -> None:
@@ -54,7 +55,7 @@ class FrameSpectra:
         mean = float(image.mean(dtype=np.float64))
         if not np.isfinite(mean):
             raise ValueError("frame holds a non-finite pixel, expected finite counts")
-        corners = window_corners(self._shape, self._window, self._step)
+        corners = spread_corners(self._shape, self._window, self._step)
         if mean > 0:
             spectra, means = spectra_at(image, corners, self._window, crop=_CROP, scale=1 / mean, subtract_mean=True)
         else:  # nothing but read noise about zero: no contrast to speak of
@@ -62,12 +63,13 @@ class FrameSpectra:
             spectra[:] = 0
         expected = expected_peaks(spectra, self._window, self._pixel_nm, crop=_CROP)
         peaks = peaks_at(image, corners, self._window, self._pixel_nm, expected)
+        undisturbed = peaks.undisturbed()
         spacings = np.full((len(corners), 2), np.nan)
-        spacings[:, : len(expected)] = peaks.spacings_nm()
+        spacings[:, : len(expected)] = np.where(undisturbed, peaks.spacings_nm(), np.nan)
         centres = (corners + self._window / 2) / np.array(self._shape, dtype=np.float64)
         extra = {
             "intensity": means,
-            "spacing_nm": peaks.mean_spacing_nm(),
+            "spacing_nm": np.where(undisturbed.all(axis=1), peaks.mean_spacing_nm(), np.nan),
             "spacing_1_nm": spacings[:, 0].copy(),
             "spacing_2_nm": spacings[:, 1].copy(),
         }
@@ -124,8 +126,8 @@ class FrameSpectra:
     def _settle(self, shape: tuple[int, int], pixel_nm: tuple[float, float]) -> None:
         window, step = self._asked
         side = window if window is not None else default_window_px(min(pixel_nm), shape)
-        window_corners(shape, side, 1 if step is None else step)
         self._step = side // 2 if step is None else step
+        spread_corners(shape, side, self._step)
         self._shape, self._pixel_nm = shape, pixel_nm
         frequencies = spectrum_frequencies(side, _CROP) / np.array(pixel_nm)
         # The taper spreads what lies at zero frequency over three bins.

@@ -41,6 +41,18 @@ def window_corners(shape: tuple[int, int], window: int, step: int, *, inclusive:
     return np.stack([np.repeat(down, across.size), np.tile(across, down.size)], axis=1)
 
 
+def spread_corners(shape: tuple[int, int], window: int, step: int) -> IntArray:
+    """Top left pixels of windows spread evenly from edge to edge at about `step`, (n, 2) int64.
+
+    A regular step leaves a strip at two edges unseen; with a taper, what lies at an edge already counts least.
+    """
+    window_corners(shape, window, step)  # refuses what does not fit
+    down, across = (
+        np.round(np.linspace(0, side - window, round((side - window) / step) + 1)).astype(np.int64) for side in shape
+    )
+    return np.stack([np.repeat(down, across.size), np.tile(across, down.size)], axis=1)
+
+
 def window_centres(shape: tuple[int, int], window: int, step: int, inclusive: bool = True) -> FloatArray:
     """Centres of the windows as fractions (y, x) of the image, (n, 2); arguments as in `sliding_spectra`."""
     corners = window_corners(shape, window, step, inclusive=inclusive)

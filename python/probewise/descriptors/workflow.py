@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
-from probewise.descriptors.basis import BasisReport, match_columns, residual_limit, site_residual
+from probewise.descriptors.basis import BasisReport, match_columns, residual_limit
 from probewise.descriptors.components import Rule, orientation, select_component
 from probewise.descriptors.features import FrameSpectra
 from probewise.descriptors.spectra import CONVENTIONS, Convention
@@ -24,7 +24,7 @@ class LinearWorkflow:
     """Sliding-window spectra, a linear basis fitted to the visited sites, and one column of values to follow.
 
     window_px    side of a window, even; None: 2.56 nm (128 px at 0.02 nm), at most the frame
-    step_px      from window to window; None: half a window
+    step_px      about this from window to window, spread evenly from edge to edge; None: half a window
     components   of the basis
     method       of `Unmixing`
     convention   of `sliding_spectra`
@@ -32,12 +32,13 @@ class LinearWorkflow:
                  window values (n, components), a template: the spectrum (f,) that the component should resemble, or a
                  picture (window_px, window_px) float32 of it
     sense        what is high: "maximise" or "minimise" the column, "deviation" from its median over the fitted
-                 windows, or "auto": the sign with positive skewness, so that the rare values are high
+                 windows, or "auto": the sign with which the sites' means have positive skewness, so that the rare
+                 ones are high
     refit_every  sites after which the basis is fitted again
 
     The columns of values are the components and, after them, values of their own: "residual", "intensity",
     "spacing_nm", "spacing_1_nm", "spacing_2_nm" (see `FrameSpectra`). A spacing is NaN where a window shows no such
-    peak.
+    peak or two lattices meet in it.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class LinearWorkflow:
         self._sign = 1.0
         self._centre = 0.0
         self._limit = np.inf
+        self._fitted_sites = 0
         self._columns: tuple[str, ...] = ()
 
     @property
@@ -160,7 +162,8 @@ class LinearWorkflow:
         self._columns = (*(f"component {i}" for i in range(fresh.shape[1])), "residual", *extras)
         self._choose(fresh, descriptions, kept, same_column, notices)
         left = [self.residual(description) for description in descriptions]
-        self._limit = residual_limit([site_residual(windows) for windows in left])
+        self._limit = residual_limit([float(windows.mean()) for windows in left])
+        self._fitted_sites = len(descriptions)
         return BasisReport(
             mapping=kept,
             similarity=similarity,
@@ -196,16 +199,17 @@ class LinearWorkflow:
         finite = values[np.isfinite(values)]
         return float(finite.mean()) if finite.size else float("nan")
 
-    def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
-        """Whether the basis should be fitted again, from the residuals of the sites measured since the last fit.
+    def needs_refit(self, residuals: Sequence[float] | Sequence[FloatArray]) -> bool:
+        """Whether the basis should be fitted again.
 
-        recent   one (windows,) array a site, in order, as `residual` gave them
-        returns  True after `refit_every` sites, or when the newest site shows an unknown phase: its largest residual
-                 lies above the largest of the fitted sites and five robust deviations above their median
+        residuals  of all sites measured so far, in order: the mean of what `residual` gives, or its whole array
+        returns    True when `refit_every` sites came since the last fit, or when the newest site shows an unknown
+                   phase: its mean residual lies above that of every fitted site and five robust standard deviations
+                   above their median
         """
-        if not recent or not self.fitted:
+        if not residuals or not self.fitted:
             return False
-        return len(recent) >= self._refit_every or site_residual(recent[-1]) > self._limit
+        return len(residuals) - self._fitted_sites >= self._refit_every or float(np.mean(residuals[-1])) > self._limit
 
     def state(self) -> State:
         """All that `restore` needs to give the same values to the bit; plain arrays, strings and numbers."""
@@ -218,6 +222,7 @@ class LinearWorkflow:
             "sign": self._sign,
             "centre": self._centre,
             "limit": self._limit,
+            "fitted_sites": self._fitted_sites,
         }
 
     def restore(self, state: State) -> None:
@@ -232,6 +237,7 @@ class LinearWorkflow:
         self._sign = float(cast(float, state["sign"]))
         self._centre = float(cast(float, state["centre"]))
         self._limit = float(cast(float, state["limit"]))
+        self._fitted_sites = int(cast(int, state["fitted_sites"]))
 
     def _choose(
         self,
@@ -258,14 +264,17 @@ class LinearWorkflow:
         if same_column >= 0 and (column != same_column or (column < len(kept) and kept[column] < 0)):
             notices.append(f"the followed column is now {self._columns[column]!r}")
         self._column = column
-        followed = np.concatenate([self.values(description)[:, column] for description in descriptions])
-        followed = followed[np.isfinite(followed)]
-        if not followed.size:
+        followed = [self.values(description)[:, column] for description in descriptions]
+        finite = [windows[np.isfinite(windows)] for windows in followed]
+        every = np.concatenate(finite)
+        if not every.size:
             raise ValueError(f"column {self._columns[column]!r} has no finite value at the visited sites")
-        if not np.ptp(followed) > 1e-12 * np.abs(followed).max():
+        if not np.ptp(every) > 1e-12 * np.abs(every).max():
             notices.append(f"column {self._columns[column]!r} is constant over the visited sites")
-        self._centre = float(np.median(followed))
-        self._sign = {"maximise": 1.0, "minimise": -1.0}.get(self._sense, orientation(followed))
+        self._centre = float(np.median(every))
+        # The sign is that of the sites' means: single windows at an edge or a wall may lie far out on the other side.
+        means = np.array([windows.mean() for windows in finite if windows.size])
+        self._sign = {"maximise": 1.0, "minimise": -1.0}.get(self._sense, orientation(means))
 
     def _require_fit(self) -> None:
         if not self.fitted and not self._unmixing.fitted:

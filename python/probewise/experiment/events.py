@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-NAMES = ("start", "survey", "frame", "step", "fit", "notice", "stage", "stop")
+NAMES = ("start", "survey", "step", "fit", "notice", "stage", "stop")
 
 
 class Events:

@@ -130,7 +130,7 @@ class Experiment:
         return step
 
     def on(self, event: str, callback: Callable[[Any], None]) -> None:
-        """Call back at "start", "survey", "frame" (accepted, before it is described), "step", "fit", "notice", "stage" or "stop", on the loop's thread."""
+        """Call back at "start", "survey", "step", "fit", "notice", "stage" or "stop", on the loop's thread."""
         self._events.on(event, callback)
 
     def pause(self) -> None:

@@ -68,7 +68,6 @@ class Loop:
         shot = self._shoot(plan, watch)
         description, lesson = None, None
         if shot.state is SiteState.MEASURED:
-            self._emit("frame", shot.frame)
             description = self._describe(shot, watch)
             lesson = self._learn(plan, shot, description, watch)
         return self._commit(plan, shot, description, lesson, watch)

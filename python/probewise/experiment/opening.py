@@ -225,9 +225,8 @@ def _assemble(
 ) -> Opened:
     told = isinstance(source, ReplaySource) and source.told
     described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
-    component = chosen_component(configuration, hooks.component, hooks.ask) if described else None
-    ask = hooks.ask
-    asking = _Asking(ask, recorder) if ask is not None and component is ask else None
+    component: Any = chosen_component(configuration, hooks.component, hooks.ask) if described else None
+    asking = _Asking(hooks.ask, recorder) if hooks.ask is not None and component is hooks.ask else None
     describer = make_describer(configuration, told_value if told else hooks.scalarize, asking or component)
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
     learner = assemble_learner(configuration, source.sites, describer, 0)

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -137,23 +135,6 @@ class Run:
             notices=self.notices,
             wall_s=self._steps[-1].elapsed_ns * 1e-9 if self._steps else 0.0,
         )
-
-    @cached_property
-    def machine(self) -> dict[str, str]:
-        """Versions, SIMD level and threads of the process that wrote last."""
-        rows = self._journal.rows("SELECT machine FROM segments ORDER BY segment DESC LIMIT 1")
-        return {name: str(value) for name, value in json.loads(rows[0][0]).items()} if rows else {}
-
-    def journal_hash(self) -> str:
-        """sha256 over all rows of the journal, in order of table and row; two copies of a run have the same."""
-        digest = hashlib.sha256()
-        tables = self._journal.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-        for (table,) in tables:
-            for row in self._journal.rows(f'SELECT * FROM "{table}" ORDER BY rowid'):
-                for cell in (table, *row):
-                    digest.update(cell if isinstance(cell, bytes) else repr(cell).encode())
-                    digest.update(b"\0")
-        return digest.hexdigest()
 
     @property
     def excluded(self) -> BoolArray:

@@ -60,7 +60,7 @@ def graphene_boundary() -> Boundary:
     mirrored = centres[centres[:, 1] < -1e-9] * (1, -1)
     rings = np.concatenate([centres, mirrored])
 
-    copies = np.concatenate([rings + (k * PERIOD_NM, 0) for k in range(-3, 4)])
+    copies = np.concatenate([rings + np.array([k * PERIOD_NM, 0.0]) for k in range(-3, 4)])
     triangles = Delaunay(copies)
     corners = copies[triangles.simplices].mean(axis=1)
     inner = (corners[:, 0] > -1e-9) & (corners[:, 0] < PERIOD_NM - 1e-9) & (np.abs(corners[:, 1]) < _EDGE_NM)
@@ -77,7 +77,7 @@ def graphene_boundary() -> Boundary:
 
     degree = np.bincount(triangles.simplices.ravel(), minlength=len(copies))[3 * len(rings) : 4 * len(rings)]
     near = np.abs(rings[:, 1]) < 1.0
-    pair = []
+    pair: list[FloatArray] = []
     for size in (5, 7):
         ring = 3 * len(rings) + int(np.flatnonzero(near & (degree == size))[0])
         around = corners[(triangles.simplices == ring).any(axis=1)]

@@ -32,14 +32,14 @@ class Blob:
         """(n,) bool for points (n, 2)."""
         dy, dx = yx[:, 0] - self.y, yx[:, 1] - self.x
         edge = self.radius * (1 + self.ripple * np.cos(self.fold * np.arctan2(dy, dx) + self.phase))
-        return np.asarray(np.hypot(dy, dx) < edge)
+        return np.asarray(np.hypot(dy, dx) < edge, dtype=bool)
 
     def samples(self, step_nm: float = 0.5) -> FloatArray:
         """Points of a square grid inside, (n, 2) (y, x)."""
         half = self.radius * (1 + abs(self.ripple))
         offset = np.arange(-half + step_nm / 2, half, step_nm)
-        grid = np.stack(np.meshgrid(offset, offset, indexing="ij"), axis=-1).reshape(-1, 2) + (self.y, self.x)
-        return grid[self.inside(grid)]
+        grid = np.stack(np.meshgrid(offset, offset, indexing="ij"), axis=-1).reshape(-1, 2) + np.array([self.y, self.x])
+        return np.asarray(grid[self.inside(grid)])
 
 
 @dataclass(eq=False)
@@ -56,7 +56,6 @@ class Model:
     objects: list[TruthObject] = field(default_factory=list)
     mask_names: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
-    background_atoms: list[tuple[int, float]] = field(default_factory=list)  # (atomic number, atoms per nm^2), uniform
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(side) and side >= 20 for side in self.fov_nm):
@@ -127,7 +126,7 @@ def rotated(yx: FloatArray, angle: float) -> FloatArray:
 def scatter_discs(
     model: Model, radii: FloatArray, gap_nm: float, *, ripple: float = 0.0, fold: float = 4.0
 ) -> list[Blob]:
-    """Discs placed at random without overlap, largest first, wholly inside the field; those with no room are left out."""
+    """Discs at random without overlap, largest first, wholly inside the field; those with no room are left out."""
     placed: list[Blob] = []
     for radius in np.sort(radii)[::-1]:
         reach = radius * (1 + ripple) + 1.0

@@ -34,7 +34,7 @@ def _lsmo_columns(model: Model) -> FloatArray:
 def nio_lsmo(model: Model) -> None:
     """NiO pillars of 5 to 20 nm in an LSMO film, both along [001]."""
     count = max(1, round(model.random.integers(20, 26) * model.area_share))
-    radii = 2.5 * 4 ** model.random.beta(1.0, 1.6, count)
+    radii = 2.5 * 4 ** model.random.beta(1.1, 1.45, count)
     pillars = scatter_discs(model, radii, 2.0, ripple=0.06)
     matrix = _lsmo_columns(model)
     # Ni and O alternate along every column of rock salt seen along [001].
@@ -43,7 +43,7 @@ def nio_lsmo(model: Model) -> None:
     rock_salt = columns((0, 0, mixed, 1, 0.02, 0.002, 0))
     for pillar in pillars:
         blob = model.add_blob(pillar)
-        origin = model.random.uniform(0, NIO_NM, 2) + (pillar.y, pillar.x)
+        origin = model.random.uniform(0, NIO_NM, 2) + np.array([pillar.y, pillar.x])
         model.core.add_lattice(tuple(origin), (half, 0), (0, half), rock_salt, region="inside_blob", blob=blob)
         model.paint(pillar, 1)
         model.add_object("pillar", pillar.samples(), 0.25)
@@ -53,13 +53,13 @@ def nio_lsmo(model: Model) -> None:
         (0, LSMO_NM),
         matrix,
         region="outside_blobs",
-        margin=0.1,
+        margin=0.02,
     )
     model.notes.update(zone_axis="[001] of both phases", thickness_nm="3.1")
 
 
 def strained(model: Model, *, strain: float = 0.01) -> None:
-    """LSMO with coherent-looking islands whose period is larger by `strain` in both directions."""
+    """LSMO with nearly coherent islands whose period is larger by `strain` in both directions."""
     if not 0 < abs(strain) <= 0.1:
         raise ValueError(f"strain is {strain}, expected a relative change of at most 0.1 that is not 0")
     count = max(1, round(22 * model.area_share))
@@ -68,13 +68,16 @@ def strained(model: Model, *, strain: float = 0.01) -> None:
     origin = model.random.uniform(0, LSMO_NM, 2)
     stretched = matrix * np.array([1 + strain, 1 + strain, 1, 1, 1, 1, 1])
     period = LSMO_NM * (1 + strain)
+    # The matrix gives up the sites that the islands' columns left: strain times the mean radius inside the rim.
     for island in islands:
         centre = np.round((np.array([island.y, island.x]) - origin) / LSMO_NM) * LSMO_NM + origin
         blob = model.add_blob(island)
         model.core.add_lattice(tuple(centre), (period, 0), (0, period), stretched, region="inside_blob", blob=blob)
         model.paint(island, 1)
         model.add_object("strained island", island.samples(), 0.25)
-    model.core.add_lattice(tuple(origin), (LSMO_NM, 0), (0, LSMO_NM), matrix, region="outside_blobs", margin=0.05)
+    model.core.add_lattice(
+        tuple(origin), (LSMO_NM, 0), (0, LSMO_NM), matrix, region="outside_blobs", margin=-strain * 9.5
+    )
     model.notes.update(zone_axis="[001]", strain=f"{strain:g} along both axes inside islands, 0 outside")
 
 

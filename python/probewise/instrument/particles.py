@@ -14,13 +14,13 @@ GOLD_NM = 0.408
 FLATNESS = 0.35  # height over diameter: flat enough for the linear model
 FILM_NM = 3.0
 CARBON_PER_NM3 = 100.0
-_CLUMP_NM = 0.2
+_CLUMP_NM = 0.15
 
 
 def particles(model: Model) -> None:
     """Gold particles of 5 to 12 nm seen along [110], turned at random; a junction is where two of them touch."""
     film = model.add_species((6, CARBON_PER_NM3 * FILM_NM * _CLUMP_NM**2))
-    model.core.add_lattice((0.0, 0.0), (_CLUMP_NM, 0.0), (0.0, _CLUMP_NM), columns((0, 0, film, 1, 0.4, 0.07, 0)))
+    model.core.add_lattice((0.0, 0.0), (_CLUMP_NM, 0.0), (0.0, _CLUMP_NM), columns((0, 0, film, 1, 0.3, 0.05, 0)))
     pairs = max(1, round(24 * model.area_share))
     singles = max(1, round(16 * model.area_share))
     deepest = FLATNESS * 12 / (GOLD_NM / math.sqrt(2))

@@ -76,8 +76,9 @@ class Session:
         self._clock = clock
         self._busy = threading.Lock()
         self._job: Job | None = None
-        self._owner: Owner | None = None
-        self._watchdog: Watchdog | None = None
+        self._owner = Owner(self._after_late_call)
+        self._watchdog = Watchdog(instrument.abort, clock)
+        self._entered = False
         self._closing: Job | None = None
         self._parked = False
         self._capability = Capability.NONE
@@ -98,13 +99,14 @@ class Session:
         return self._limits
 
     def __enter__(self) -> Session:
-        if self._owner is not None:
+        if self._entered:
             raise InstrumentError("the session was entered before, expected a new one")
-        self._watchdog = Watchdog(self._instrument.abort, self._clock)
-        self._owner = Owner(self._after_late_call)
         atexit.register(self.close)
-        self._install_signal_handlers()
+        self._entered = True
         try:
+            self._watchdog.start()
+            self._owner.start()
+            self._install_signal_handlers()
             self._capability, self._limits = self.call(self._instrument.describe)
             if self._idle == "blank" and Capability.BLANK not in self._capability:
                 raise ConfigurationError("idle is 'blank', expected 'park' or 'scan': the instrument has no blanker")
@@ -117,7 +119,11 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave(error)
+        try:
+            self._leave(error)
+        except BaseException:
+            self._leave(error)  # Ctrl-C may have come before the first one could begin or wait
+            raise
 
     def acquire(self, scan: Scan, context: Context, channels: Sequence[str]) -> Frame:
         """Arm, scan and read one frame; afterwards the beam is where the idle rule says.
@@ -145,13 +151,13 @@ class Session:
 
         raises  InstrumentError when the instrument does not do it in time: the beam may be on
         """
-        watchdog = self._watchdog
-        if watchdog is None or self._closing is not None:
+        if not self._open:
             return
-        watchdog.ask()
-        self._await_abort(watchdog)
-        if watchdog.error is not None:
-            raise InstrumentError(f"abort failed, the beam may be on: {_said(watchdog.error)}") from watchdog.error
+        if not self._watchdog.ask().wait(self._margin_s):
+            raise InstrumentError(f"abort has not returned within {self._margin_s} s: the beam may be on")
+        error = self._watchdog.error
+        if error is not None:
+            raise InstrumentError(f"abort failed, the beam may be on: {_said(error)}") from error
 
     def close(self) -> None:
         """Make the beam safe and close the instrument; the `with` block does this. Idempotent."""
@@ -247,7 +253,6 @@ class Session:
         try:
             self._instrument.close()
         finally:
-            assert self._owner is not None
             self._owner.stop()
         if failures:
             raise InstrumentError(f"the beam could neither be blanked nor parked: {_said(failures[-1])}")
@@ -263,23 +268,24 @@ class Session:
         return result
 
     def _run(self, function: Callable[[Job], Any], failure: type[InstrumentError]) -> Any:
-        if self._owner is None or self._watchdog is None or self._closing is not None:
+        if not self._open:
             raise InstrumentError("the session is not open, expected a call inside its `with` block")
         if not self._busy.acquire(blocking=False):
             raise InstrumentError("another thread is using the session, expected one call at a time")
         try:
-            self._await_abort(self._watchdog)
+            if not self._watchdog.latest.wait(self._margin_s):
+                raise InstrumentError("an earlier abort has not returned: the beam may be on")
             if self._job is not None and not self._job.finished.wait(self._margin_s):
                 raise InstrumentError(f"{self._job.stage} of an earlier call has not returned, the instrument hangs")
             job = self._job = Job(function, self._clock() + self._margin_s)
             try:
                 self._watchdog.watch(job)
                 self._owner.put(job)
-                self._wait(job, self._watchdog)
+                self._wait(job)
             except InstrumentError:
                 raise
             except BaseException:  # Ctrl-C while waiting: no scan goes on without its caller
-                self._cancel(job, self._watchdog)
+                self._cancel(job)
                 raise
         finally:
             self._busy.release()
@@ -290,68 +296,70 @@ class Session:
             raise error
         raise failure(f"{job.stage} failed: {_said(error)}") from error
 
-    def _wait(self, job: Job, watchdog: Watchdog) -> None:
+    def _wait(self, job: Job) -> None:
         """Return when `job` finished in time; otherwise raise once the beam is safe, within one margin."""
         while not job.finished.wait(job.deadline - self._clock()):
             if self._clock() >= job.deadline and job.expire():
                 break
         if not job.timed_out:
             return
-        watchdog.look()
+        self._watchdog.look()
         try:
             if not job.aborted.wait(self._margin_s):
                 raise InstrumentError(f"{job.stage} hangs and so does abort: the beam may be on")
             back = job.finished.wait(ABORT_GRACE_S)
         finally:
             job.give_up()
-        if watchdog.error is not None and not back:
-            raise InstrumentError(f"{job.stage} hangs and abort failed, the beam may be on: {_said(watchdog.error)}")
+        error = self._watchdog.error
+        if error is not None and not back:
+            raise InstrumentError(f"{job.stage} hangs and abort failed, the beam may be on: {_said(error)}")
         raise ScanTimeout(f"{job.stage} passed its deadline and was aborted") from job.error
 
-    def _cancel(self, job: Job, watchdog: Watchdog) -> None:
+    def _cancel(self, job: Job) -> None:
         try:
-            watchdog.ask()
-            watchdog.idle.wait(self._margin_s)
+            self._watchdog.ask().wait(self._margin_s)
             job.finished.wait(ABORT_GRACE_S)
         finally:
             job.give_up()
 
-    def _await_abort(self, watchdog: Watchdog) -> None:
-        if not watchdog.idle.wait(self._margin_s):
-            raise InstrumentError(f"abort has not returned within {self._margin_s} s: the beam may be on")
+    @property
+    def _open(self) -> bool:
+        return self._entered and self._closing is None
 
     def _leave(self, error: BaseException | None) -> None:
         """Close once; what goes wrong is added to `error` when there is one, raised otherwise."""
-        if self._owner is None or self._watchdog is None or self._closing is not None:
+        if not self._entered:
             return
-        closing = Job(self._close_instrument, self._clock() + self._margin_s)
-        self._owner.put(closing)  # from here on the owner does it, even when this thread is interrupted
-        self._closing = closing
+        if self._closing is None:
+            closing = Job(self._close_instrument, self._clock() + self._margin_s)
+            self._owner.put(closing)  # from here on the owner does it, even when this thread is interrupted
+            self._closing = closing
+        elif self._closing.finished.is_set():
+            return
         atexit.unregister(self.close)
         self._restore_signal_handlers()
         try:
-            self._finish(closing, self._watchdog)
+            self._finish(self._closing)
         except InstrumentError as failure:
             if error is None:
                 raise
             error.add_note(str(failure))
 
-    def _finish(self, closing: Job, watchdog: Watchdog) -> None:
+    def _finish(self, closing: Job) -> None:
         interruption: BaseException | None = None
         if self._job is not None and not self._job.finished.is_set():
-            watchdog.ask()  # the owner is inside the driver; the beam does not wait for it
+            self._watchdog.ask()  # the owner is inside the driver; the beam does not wait for it
         while not closing.finished.is_set() and self._clock() < closing.deadline:
             try:
                 closing.finished.wait(closing.deadline - self._clock())
             except BaseException as raised:  # noqa: BLE001  a second Ctrl-C: raised below, when the beam is safe
                 interruption = raised
         if not closing.finished.is_set():
-            watchdog.ask()
-            aborted = watchdog.idle.wait(self._margin_s) and watchdog.error is None
+            aborted = self._watchdog.ask().wait(self._margin_s) and self._watchdog.error is None
             state = "the beam was made safe by abort" if aborted else "the beam may be on"
             stage = closing.stage if self._job is None or self._job.finished.is_set() else self._job.stage
             raise InstrumentError(f"the instrument hangs in {stage} and was not closed; {state}")
-        watchdog.stop()
+        self._watchdog.stop()
         if interruption is not None:
             raise interruption
         if isinstance(closing.error, Error) or not isinstance(closing.error, Exception | None):

@@ -22,6 +22,7 @@ from probewise.instrument.optics import (
     FOCUS_STEP_NM,
     REACH_NM,
     Probe,
+    cross_section_A2,
     profile_tables,
 )
 from probewise.instrument.specimens import build
@@ -67,9 +68,9 @@ class Distortions:
     """
 
     line_jitter_nm: tuple[float, float] = (0.002, 0.004)
-    settle_share: float = 0.01
+    settle_share: float = 0.005
     settle_us: float = 25.0
-    slow_share: float = 0.005
+    slow_share: float = 0.002
     slow_us: float = 1500.0
     mains_nm: tuple[float, float] = (0.002, 0.004)
     mains_hz: float = 50.0
@@ -190,7 +191,7 @@ class SimulatedInstrument:
 
     def _compiled(self, seed: int) -> _core.instrument.Microscope:
         chosen, height_width = self.distortions, self.fov_nm
-        slope = tuple(math.tan(math.radians(angle)) for angle in chosen.tilt_deg)
+        slope = (math.tan(math.radians(chosen.tilt_deg[0])), math.tan(math.radians(chosen.tilt_deg[1])))
         deepest = sum(abs(s) * side / 2 for s, side in zip(slope, height_width, strict=True))
         tables = profile_tables(
             self.probe, self._specimen.species, min(FOCUS_MAX_NM, deepest + abs(self.probe.defocus_nm))
@@ -228,8 +229,6 @@ class SimulatedInstrument:
 
     def _carbon_per_nm2(self) -> float:
         """Scattered fraction of one carbon atom per nm^2."""
-        from probewise.instrument.optics import cross_section_A2
-
         return 0.01 * cross_section_A2(6, self.probe.voltage_kV, self.probe.detector_mrad, self.probe.convergence_mrad)
 
     @property
@@ -264,7 +263,8 @@ class SimulatedInstrument:
         dwell_ns = np.array([scan.dwell_ns]) if isinstance(scan, RasterROI) else scan.dwell_ns
         if dwell_ns.min() < limits.dwell_min_ns or dwell_ns.max() > limits.dwell_max_ns:
             raise ValueError(
-                f"dwell_ns is {dwell_ns.min()} to {dwell_ns.max()}, expected {limits.dwell_min_ns} to {limits.dwell_max_ns}"
+                f"dwell_ns is {dwell_ns.min()} to {dwell_ns.max()}, "
+                f"expected {limits.dwell_min_ns} to {limits.dwell_max_ns}"
             )
         self._require_inside(scan, context)
         armed = Armed(self._sequence, scan, context, (CHANNEL,), scan.duration_ns)
@@ -328,7 +328,7 @@ class SimulatedInstrument:
             sequence=armed.sequence,
             started_ns=started_ns,
             duration_ns=armed.duration_ns,
-            valid=out[0].size,
+            valid=out.size,
         )
 
     def _wait(self, end: float, timeout_s: float) -> None:
@@ -468,9 +468,9 @@ def render(
     )
     made.restore({"clock_ns": clock_ns, "sequence": sequence})
     armed = made.arm(roi, context or Context(fov_nm=made.fov_nm))
-    shape = (1, *roi.shape) if isinstance(roi, RasterROI) else (1, len(roi.yx))
+    samples = roi.shape[0] * roi.shape[1] if isinstance(roi, RasterROI) else len(roi.yx)
     made.start(armed)
-    return made.read_into(armed, np.empty(shape, dtype=np.float32), timeout_s=math.inf)
+    return made.read_into(armed, np.empty((1, samples), dtype=np.float32), timeout_s=math.inf)
 
 
 def _current_pA(roi: Scan, context: Context | None, fov_nm: float | tuple[float, float], dose_e_per_A2: float) -> float:

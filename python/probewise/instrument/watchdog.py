@@ -4,17 +4,42 @@
 Drivers tie objects to the thread that made them (COM), so every verb but `abort` runs on the owner. A call that never
 returns cannot be ended from Python; the watchdog makes the beam safe through `abort`, the one verb allowed from any
 thread, and the caller gets its error while the owner stays inside the driver.
+
+Only locks and queues written in C are shared with the caller's thread: Ctrl-C may strike inside the Python code of
+threading.Event, Condition or Thread.start and leave their lock taken for ever.
 """
 
 from __future__ import annotations
 
+import _thread
 import math
-import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 ABORT_TRIES = 2  # a line that failed once may work the next time, and the beam is on meanwhile
+
+
+class Latch:
+    """Set once, waited for by any number of threads."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._gate = _thread.allocate_lock()
+        self._gate.acquire()
+
+    def set(self) -> None:
+        self._set = True
+        if self._gate.locked():
+            self._gate.release()
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, timeout_s: float) -> bool:
+        if not self._set and self._gate.acquire(timeout=max(timeout_s, 0.0)):
+            self._gate.release()  # for the next one who waits
+        return self._set
 
 
 class Job:
@@ -29,25 +54,25 @@ class Job:
         self.cancelled = False  # an abort was asked for while it ran
         self.timed_out = False  # it passed its deadline
         self.given_up = False  # the caller has left; the result is discarded
-        self.finished = threading.Event()
-        self.aborted = threading.Event()  # the watchdog's `abort` for it has returned
-        self.lock = threading.Lock()
+        self.finished = Latch()
+        self.aborted = Latch()  # the watchdog's `abort` for it has returned
+        self._lock = _thread.allocate_lock()
 
     def settle(self, error: BaseException | None) -> bool:
         """Mark as finished; returns whether the caller still waits."""
-        with self.lock:
+        with self._lock:
             self.error = error
             self.finished.set()
             return not self.given_up
 
     def give_up(self) -> None:
         """Stop waiting, unless the call finished in the meantime."""
-        with self.lock:
+        with self._lock:
             self.given_up = not self.finished.is_set()
 
     def expire(self) -> bool:
         """Mark as timed out, unless it finished in time; returns whether it is."""
-        with self.lock:
+        with self._lock:
             self.timed_out |= not self.finished.is_set()
             return self.timed_out
 
@@ -58,8 +83,9 @@ class Owner:
     def __init__(self, on_late: Callable[[], None]) -> None:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._on_late = on_late
-        self.thread = threading.Thread(target=self._run, name="probewise-instrument", daemon=True)
-        self.thread.start()
+
+    def start(self) -> None:
+        _thread.start_new_thread(self._run, ())
 
     def put(self, job: Job) -> None:
         self._jobs.put(job)
@@ -86,79 +112,66 @@ class Watchdog:
         self._abort = abort
         self._clock = clock
         self._job: Job | None = None
-        self._aborting: Job | None = None  # the expired job that the present abort is for
-        self._wakes_at = -math.inf
-        self._asked = False
-        self._stopped = False
-        self._condition = threading.Condition()
-        self.idle = threading.Event()  # clear while an abort is asked for or runs
-        self.idle.set()
+        self._wakes_at = math.inf
+        self._requests: SimpleQueue[Latch | None] = SimpleQueue()
+        self.latest = Latch()  # set when the abort begun or asked for last has returned
+        self.latest.set()
         self.error: BaseException | None = None  # of the last abort
-        self.thread = threading.Thread(target=self._run, name="probewise-watchdog", daemon=True)
-        self.thread.start()
+
+    def start(self) -> None:
+        _thread.start_new_thread(self._run, ())
 
     def watch(self, job: Job) -> None:
-        with self._condition:
-            self._job = job
-            if job.deadline < self._wakes_at:  # otherwise it wakes early and looks again: no thread switch per call
-                self._condition.notify()
+        self._job = job
+        if job.deadline < self._wakes_at:  # otherwise it wakes early and looks again: no thread switch per call
+            self.look()
 
-    def ask(self) -> None:
-        """Abort now; `idle` is set again when `abort` has returned."""
-        with self._condition:
-            if self._job is not None:
-                self._job.cancelled = True
-            self._asked = True
-            self.idle.clear()
-            self._condition.notify()
+    def ask(self) -> Latch:
+        """Abort now; the latch is set when `abort` has returned."""
+        request = Latch()
+        if self._job is not None:
+            self._job.cancelled = True
+        self._requests.put(request)
+        self.latest = request
+        return request
 
     def look(self) -> None:
-        """Look at once: the caller saw the deadline pass first."""
-        with self._condition:
-            self._condition.notify()
+        """Look at the deadline at once."""
+        seen = Latch()
+        seen.set()
+        self._requests.put(seen)
 
     def stop(self) -> None:
-        """End the thread after an abort that was asked for."""
-        with self._condition:
-            self._stopped = True
-            self._condition.notify()
+        """End the thread after the aborts already asked for."""
+        self._requests.put(None)
 
     def _run(self) -> None:
-        while self._wait_until_due():
-            for _ in range(ABORT_TRIES):
-                try:
-                    self._abort()
-                    self.error = None
-                    break
-                except BaseException as failure:  # noqa: BLE001  reported to whoever asked
-                    self.error = failure
-            if self._aborting is not None:
-                self._aborting.aborted.set()
-                self._aborting = None
-            with self._condition:
-                if not self._asked:
-                    self.idle.set()
-
-    def _wait_until_due(self) -> bool:
-        with self._condition:
-            while not self._due():
-                if self._stopped:
-                    return False
-                job = self._job
-                running = job is not None and not job.finished.is_set()
-                self._wakes_at = job.deadline if running and job is not None else math.inf
+        while True:
+            job = self._job
+            self._wakes_at = math.inf if job is None or job.finished.is_set() else job.deadline
+            if self._job is not job:
+                continue  # `watch` came in between and may have compared with the time before
+            try:
                 wait_s = self._wakes_at - self._clock()
-                self._condition.wait(None if math.isinf(wait_s) else max(wait_s, 0.0))
-            self._wakes_at = -math.inf
-            return True
+                request = self._requests.get(timeout=None if math.isinf(wait_s) else max(wait_s, 0.0))
+                if request is None:
+                    return
+                if not request.is_set():
+                    self._do_abort(request)
+            except Empty:
+                pass
+            job = self._job
+            if job is not None and (self._clock() >= job.deadline or job.timed_out) and job.expire():
+                self._job = None  # one abort for each expired job
+                self.latest = job.aborted
+                self._do_abort(job.aborted)
 
-    def _due(self) -> bool:
-        job = self._job
-        if job is not None and (self._clock() >= job.deadline or job.timed_out) and job.expire():
-            self._job = None  # one abort for each expired job
-            self._aborting = job
-            self.idle.clear()
-            self._asked = False
-            return True
-        asked, self._asked = self._asked, False
-        return asked
+    def _do_abort(self, done: Latch) -> None:
+        for _ in range(ABORT_TRIES):
+            try:
+                self._abort()
+                self.error = None
+                break
+            except BaseException as failure:  # noqa: BLE001  reported to whoever asked
+                self.error = failure
+        done.set()

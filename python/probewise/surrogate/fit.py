@@ -40,13 +40,15 @@ class FitResult:
     stable: bool
 
 
-# Logarithmic priors (centre, width) and bounds, relative as said above. Wide: two to three decades at two widths.
+# Centre and width of the normal priors on the logarithms, and the bounds, relative as said above. The lower bound of
+# the noise is 1 % of the variance of the values: scan and shot noise are never less, and a fit of few sites that
+# calls them exact makes improvement-based policies polish single maxima.
 LENGTHSCALE_PRIOR = (math.log(3.0), 1.0)
-VARIANCE_PRIOR = (0.0, 1.5)
+VARIANCE_PRIOR = (0.0, 0.5)
 NOISE_PRIOR = (math.log(1e-2), 2.0)
 SHORTEST = 0.3
 VARIANCE_BOUNDS = (1e-3, 1e3)
-NOISE_BOUNDS = (1e-6, 4.0)
+NOISE_BOUNDS = (1e-2, 4.0)
 
 NOISE_EXPLAINS = 0.8  # share of noise in variance + noise from which on nothing is left to map
 FEWEST = 3

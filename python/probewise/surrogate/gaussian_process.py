@@ -131,6 +131,14 @@ class GaussianProcess:
         """Of the told values under the present hyperparameters, normalisation included."""
         return self._engine.log_marginal_likelihood()
 
+    def level(self) -> float:
+        """Generalised-least-squares estimate of the constant mean, in units of the values; O(n^2).
+
+        Unlike the plain average it is not pulled up by the clusters that a policy leaves where values are high, and
+        so it is the better offset to standardise by. ValueError when nothing is told.
+        """
+        return self._engine.level()
+
     def fit(self) -> FitResult:
         """Move lengthscale, variance and noise to their maximum a posteriori, and rebuild.
 

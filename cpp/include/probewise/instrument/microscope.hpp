@@ -89,8 +89,8 @@ class Renderer {
   Optics optics_;
   float unit_;  // of the integer sums
   Atoms atoms_;
-  std::vector<std::int32_t> cell_of_, cell_start_, order_, sums_, near_table_;
-  std::vector<float> sorted_y_, sorted_x_, sorted_weight_, near_y_, near_x_, near_weight_;
+  std::vector<std::int32_t> cell_of_, cell_start_, order_;
+  std::vector<float> sorted_y_, sorted_x_, sorted_weight_;
   std::vector<std::int32_t> sorted_table_;
   std::vector<float> tile_y_, tile_x_, tile_out_;
   std::vector<std::uint32_t> tile_of_, tile_order_, tile_start_;

@@ -87,15 +87,12 @@ class Specimen {
   void add_patch(const Patch& patch);
   void set_wall_width(double width);
   void set_mistilt(Vector2 at_origin, Vector2 per_y, Vector2 per_x);
-  void set_background(double fraction);
 
   /// Appends every column inside `box`.
   void enumerate(const Box& box, Atoms& atoms) const;
-  /// Scattered fraction that does not come from columns: amorphous background and contamination patches.
+  /// Scattered fraction of the contamination patches.
   double background(Vector2 point) const;
   bool has_patches() const { return !patches_.empty(); }
-  double uniform_background() const { return background_; }
-  /// Position of one column of a lattice before random displacements (for truth and substitutions).
   std::span<const Lattice> lattices() const { return lattices_; }
 
  private:
@@ -108,7 +105,7 @@ class Specimen {
   std::vector<Domain> domains_;
   std::vector<Patch> patches_;
   std::unordered_map<std::uint64_t, std::int32_t> substitutions_;
-  double wall_width_ = 0.6, background_ = 0;
+  double wall_width_ = 0.6;
   Vector2 mistilt_, mistilt_per_y_, mistilt_per_x_;
 };
 

@@ -60,6 +60,10 @@ class GaussianProcess {
 
   double log_marginal_likelihood() const;
 
+  /// Generalised-least-squares estimate of the constant mean from the told values; throws std::invalid_argument when
+  /// none is told.
+  double level() const;
+
   /// One joint draw of the posterior at all candidates, by Matheron's rule from a draw of the prior.
   void sample(std::uint64_t key, std::uint64_t stream, std::span<double> out);
 

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <stdexcept>
+#include <vector>
+
+#include "probewise/errors.hpp"
+#include "probewise/random.hpp"
+#include "probewise/surrogate/dense.hpp"
+#include "probewise/surrogate/gaussian_process.hpp"
+#include "probewise/surrogate/likelihood.hpp"
+#include "surrogate/exponential.hpp"
+
+using probewise::Candidates;
+using probewise::GaussianProcess;
+using probewise::Hyperparameters;
+using probewise::Kernel;
+using probewise::Precision;
+
+namespace {
+
+GaussianProcess lattice_process(Kernel kernel, double noise = 1e-2) {
+  return {Candidates::lattice(5, 7, 1.0, 1.0),
+          kernel,
+          Hyperparameters{{2.0, 2.0}, 1.5, noise},
+          0.0,
+          1.0,
+          Precision::float64};
+}
+
+void tell(GaussianProcess& process, std::int64_t index, double value) {
+  process.tell(std::span(&index, 1), std::span(&value, 1));
+}
+
+std::vector<double> positive_definite(std::size_t size, std::size_t order) {
+  std::vector<double> matrix(order * order, 0.0);
+  for (std::size_t i = 0; i < order; ++i) {
+    for (std::size_t j = 0; j < order; ++j) {
+      const double apart = static_cast<double>(i) - static_cast<double>(j);
+      const bool inside = i < size && j < size;
+      matrix[i * order + j] =
+          (inside ? std::exp(-std::fabs(apart) / 3.0) : 0.0) + (i == j ? (inside ? 0.1 : 1.0) : 0.0);
+    }
+  }
+  return matrix;
+}
+
+}  // namespace
+
+TEST_CASE("exponential agrees with libm for all arguments that a kernel can have") {
+  CHECK(probewise::exponential(0.0) == 1.0);
+  CHECK(probewise::exponential(-1000.0) == 0.0);
+  for (double x = 0.0; x > -700.0; x -= 0.37) {
+    CHECK(probewise::exponential(x) == doctest::Approx(std::exp(x)).epsilon(5e-16));  // two units in the last place
+  }
+}
+
+TEST_CASE("kernel names parse and unknown ones are refused") {
+  CHECK(probewise::parse_kernel("product-matern32") == Kernel::product_matern32);
+  CHECK_THROWS_AS(probewise::parse_kernel("cubic"), std::invalid_argument);
+  CHECK(probewise::is_separable(Kernel::rbf));
+  CHECK_FALSE(probewise::is_separable(Kernel::matern52));
+}
+
+TEST_CASE("blocked Cholesky and inverse reproduce the matrix") {
+  const std::size_t size = 70, order = probewise::padded_order(size);
+  REQUIRE(order == 96);
+  const std::vector<double> matrix = positive_definite(size, order);
+  std::vector<double> lower = matrix, inverse(order * order), transposed(order * order), product(order * order);
+  probewise::cholesky(lower, order);
+  probewise::invert_lower(lower, order, inverse);
+  probewise::gram_of_lower(inverse, order, transposed, product);
+  double worst = 0.0;
+  for (std::size_t i = 0; i < order; ++i) {
+    for (std::size_t j = 0; j < order; ++j) {
+      double sum = 0.0;
+      for (std::size_t k = 0; k < order; ++k) sum += matrix[i * order + k] * product[k * order + j];
+      worst = std::fmax(worst, std::fabs(sum - (i == j ? 1.0 : 0.0)));
+    }
+  }
+  CHECK(worst < 1e-12);  // condition number about 60
+}
+
+TEST_CASE("Cholesky refuses an indefinite matrix") {
+  std::vector<double> matrix(32 * 32, 0.0);
+  matrix[0] = -1.0;
+  CHECK_THROWS_AS(probewise::cholesky(matrix, 32), probewise::NotPositiveDefinite);
+}
+
+TEST_CASE("both plans interpolate towards told values and shrink the deviation there") {
+  for (const Kernel kernel : {Kernel::rbf, Kernel::matern52}) {
+    GaussianProcess process = lattice_process(kernel, 1e-6);
+    tell(process, 10, 2.0);
+    CHECK(process.mean()[10] == doctest::Approx(2.0).epsilon(1e-5));
+    CHECK(process.deviation()[10] < 1e-2);
+    CHECK(process.deviation()[34] == doctest::Approx(std::sqrt(1.5)).epsilon(0.05));
+  }
+}
+
+TEST_CASE("rewind puts back maps, values and likelihood bit for bit") {
+  for (const Kernel kernel : {Kernel::rbf, Kernel::matern32}) {
+    GaussianProcess process = lattice_process(kernel);
+    tell(process, 3, 1.0);
+    tell(process, 20, -1.0);
+    const double mean = process.mean()[12], deviation = process.deviation()[12];
+    const double likelihood = process.log_marginal_likelihood();
+    process.remember();
+    tell(process, 12, 5.0);
+    tell(process, 31, 5.0);
+    CHECK(process.mean()[12] != mean);
+    process.rewind();
+    CHECK(process.mean()[12] == mean);
+    CHECK(process.deviation()[12] == deviation);
+    CHECK(process.log_marginal_likelihood() == likelihood);
+    tell(process, 12, 5.0);
+    GaussianProcess straight = lattice_process(kernel);
+    tell(straight, 3, 1.0);
+    tell(straight, 20, -1.0);
+    tell(straight, 12, 5.0);
+    CHECK(process.mean()[6] == straight.mean()[6]);
+  }
+}
+
+TEST_CASE("a batch with one wrong index adds nothing") {
+  GaussianProcess process = lattice_process(Kernel::rbf);
+  const std::vector<std::int64_t> indices{1, 99};
+  const std::vector<double> values{1.0, 2.0};
+  CHECK_THROWS_AS(process.tell(indices, values), std::invalid_argument);
+  CHECK(process.indices().empty());
+  CHECK(process.mean()[1] == 0.0);
+}
+
+TEST_CASE("a replicate without noise takes a jitter and stays finite") {
+  GaussianProcess process = lattice_process(Kernel::rbf, 0.0);
+  tell(process, 4, 1.0);
+  CHECK(process.jitter() == 0.0);
+  tell(process, 4, 1.0);
+  CHECK(process.jitter() == 1e-10);
+  CHECK(process.mean()[4] == doctest::Approx(1.0));
+}
+
+TEST_CASE("likelihood of the fit agrees with that of the process, and its gradient with differences") {
+  for (const Kernel kernel : {Kernel::rbf, Kernel::matern12, Kernel::matern32, Kernel::matern52, Kernel::rq,
+                              Kernel::product_matern12, Kernel::product_matern32, Kernel::product_matern52}) {
+    GaussianProcess process = lattice_process(kernel);
+    std::vector<double> points, values;
+    for (const std::int64_t index : {0, 5, 9, 17, 23, 30, 17}) {
+      const double value = std::sin(static_cast<double>(index));
+      tell(process, index, value);
+      points.push_back(static_cast<double>(index / 7));
+      points.push_back(static_cast<double>(index % 7));
+      values.push_back(value);
+    }
+    probewise::Likelihood likelihood(points, 2, values, kernel, 1.0);
+    const Hyperparameters at{{2.0, 2.0}, 1.5, 1e-2};
+    std::vector<double> gradient(4), unused(4);
+    const double value = likelihood.evaluate(at, gradient);
+    CHECK(value == doctest::Approx(process.log_marginal_likelihood()).epsilon(1e-11));
+    for (std::size_t k = 0; k < 4; ++k) {
+      const auto shifted = [&](double step) {
+        Hyperparameters moved = at;
+        double& parameter = k < 2 ? moved.lengthscale[k] : k == 2 ? moved.variance : moved.noise;
+        parameter *= std::exp(step);
+        return likelihood.evaluate(moved, unused);
+      };
+      const double slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+      CHECK(gradient[k] == doctest::Approx(slope).epsilon(1e-6));  // truncation of the difference
+    }
+  }
+}
