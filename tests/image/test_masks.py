@@ -95,6 +95,21 @@ def test_enclosed_vacuum_is_a_hole():
     assert not (found.vacuum | found.thick | found.contamination).any()
 
 
+def test_vacuum_is_found_in_an_interpolated_survey():
+    void = X > 150
+    coarse = survey(np.where(void, 0.5, 20.0)[::2, ::2])
+    found = masks(ndimage.zoom(coarse, 2, order=1, mode="nearest", grid_mode=True))
+    np.testing.assert_array_equal(found.vacuum, sites_in(void))
+
+
+def test_a_dark_area_with_a_resolved_lattice_is_no_vacuum():
+    """A field of 20 nm: 0.4 nm are ten pixels, the variance is that of the atoms."""
+    atoms = (np.cos(2 * np.pi * Y / 4.0) * np.cos(2 * np.pi * X / 4.0)) ** 2
+    signal = np.where(X > 140, 30.0, 100.0) * atoms
+    small = SiteLattice((10, 10), 2.0, (20.0, 20.0))
+    assert not masks(survey(signal, gain=100.0), NM / 10, small).excluded.any()
+
+
 def test_a_dark_majority_is_said_and_left_alone():
     found = masks(survey(np.where(X > 60, 0.1, 20.0)))
     assert not found.excluded.any()

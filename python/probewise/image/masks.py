@@ -29,7 +29,8 @@ VACUUM_FLATNESS = 0.02
 # Such fringes come in numbers and are alike; vacuum among them is larger than they are.
 ALIKE, ALIKE_SIZE = 8, 4
 # Neighbours in vacuum are independent; a resolved lattice or a smooth feature correlates them in both directions.
-VACUUM_CORRELATION = 0.3
+# Nearer ones are left out: they are correlated in a survey that was interpolated, or by an afterglow.
+VACUUM_CORRELATION, STRUCTURE_LAGS_PX = 0.3, (3, 4, 5, 6)
 # Half as wide again as the largest features that sites are meant for (pillars and particles of up to 20 nm).
 THICK_SIGNAL, THICK_WIDTH_NM, THICK_ROUGHNESS = 2.0, 30.0, 0.1
 # Slope of the edge times radius over height: 0.7 for a Gaussian blob and 0.5 for a cone; more than 1.1 for what
@@ -124,10 +125,15 @@ class _Tiles:
         self.mean = self._average(values)
         values = values - self.mean[np.ix_(*self._owners())]
         self.variance = self._average(values**2)
-        lagged = [np.zeros_like(values) for _ in range(2)]
-        lagged[0][:-1] = values[:-1] * values[1:]
-        lagged[1][:, :-1] = values[:, :-1] * values[:, 1:]
-        self.covariance = [self._average(products) for products in lagged]
+        self._covariance = [
+            [self._average(values * np.roll(values, -lag, axis=axis)) for lag in STRUCTURE_LAGS_PX] for axis in (0, 1)
+        ]
+
+    def correlation(self, where: BoolArray) -> tuple[float, float]:
+        """Largest correlation of neighbours within these tiles, down the columns and along the rows."""
+        variance = max(float(np.median(self.variance[where])), 1e-30)
+        along = [max(abs(float(np.median(c[where]))) for c in lags) / variance for lags in self._covariance]
+        return along[0], along[1]
 
     def _average(self, values: FloatArray) -> FloatArray:
         sums = np.add.reduceat(np.add.reduceat(values, self.starts[0], axis=0), self.starts[1], axis=1)
@@ -168,7 +174,7 @@ def _vacuum(tiles: _Tiles, notices: list[str]) -> tuple[BoolArray, BoolArray] | 
         noise = variance / np.prod(tiles.edge_px)
         if spread**2 > 2 * noise + (VACUUM_FLATNESS * (level - floor)) ** 2:  # twice: room for chance
             continue
-        if min(np.median(c[inner]) for c in tiles.covariance) > VACUUM_CORRELATION * variance:
+        if min(tiles.correlation(inner)) > VACUUM_CORRELATION:
             continue
         here &= tiles.mean - floor <= VACUUM_VARIANCE * (level - floor)  # a dark fringe may hang on
         at_edge = here[0].any() or here[-1].any() or here[:, 0].any() or here[:, -1].any()
@@ -190,7 +196,7 @@ def _ground(tiles: _Tiles, mode: float) -> float:
 
     Needs brighter areas to draw the line through, and white noise: structure that is not resolved would raise it.
     """
-    white = all(abs(np.median(c)) <= 0.1 * np.median(tiles.variance) for c in tiles.covariance)
+    white = max(tiles.correlation(tiles.mean > -np.inf)) <= 0.1
     least = min(0.0, float(tiles.mean.min()))
     brightest = tiles.mean >= np.percentile(tiles.mean, 98)
     rise = float(np.median(tiles.mean[brightest])) - mode
