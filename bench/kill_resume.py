@@ -51,7 +51,9 @@ def rows(directory: Path) -> dict[int, str]:
         found = {}
         for row in journal.rows("SELECT * FROM steps ORDER BY step"):
             text = hashlib.sha256(repr(row).encode())
-            for crc in journal.rows("SELECT a.crc32 FROM frames f JOIN arrays a ON a.id = f.counts WHERE f.frame = ?", (row[4],)):
+            for crc in journal.rows(
+                "SELECT a.crc32 FROM frames f JOIN arrays a ON a.id = f.counts WHERE f.frame = ?", (row[4],)
+            ):
                 text.update(repr(crc).encode())
             found[row[0]] = text.hexdigest()
         return found
