@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A small experiment on the fake microscope: one bright bump, 64 free sites of 16 x 16 pixels, values by mean counts."""
+"""A small experiment on the fake microscope: one bright bump, 64 free sites, values by mean counts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fakes import FakeInstrument, Fault
 
+from fakes import FakeInstrument, Fault
 from probewise.experiment import Experiment
 from probewise.types import Armed, Float32Array, Frame
 

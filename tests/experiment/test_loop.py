@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import Fault
-from tiny_experiment import FREE, fake, mean, resumed, tables, tiny
 
+from fakes import Fault
 from probewise.errors import ConfigurationError, InstrumentError, StorageError
 from probewise.experiment import Experiment, SiteState, open_run
 from probewise.experiment.config import BASELINES
 from probewise.types import Frame, Limits
+from tiny_experiment import FREE, fake, mean, resumed, tables, tiny
 
 
 def test_a_run_visits_no_site_twice_and_keeps_its_budget(tmp_path: Path) -> None:

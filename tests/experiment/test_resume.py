@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_experiment import resumed, tiny
 
 from probewise.errors import ConfigurationError, StorageError
 from probewise.experiment import open_run
 from probewise.experiment.journal import FILE, Journal
+from tiny_experiment import resumed, tiny
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("reserved", "scanned", "described", "learnt", "committed")
@@ -94,9 +94,8 @@ def test_without_a_journal(tmp_path: Path) -> None:
 
 
 def test_a_callable_must_be_given_again(tmp_path: Path) -> None:
-    from tiny_experiment import fake
-
     from probewise.experiment import Experiment
+    from tiny_experiment import fake
 
     experiment = tiny(tmp_path / "r")
     experiment.on("step", lambda step: experiment.stop() if step.index == 3 else None)

@@ -13,7 +13,6 @@ from probewise.experiment.config import SurrogateTable
 from probewise.experiment.sites import Candidates
 from probewise.types import FloatArray, IntArray
 
-
 NOISE_EXPLAINS = 0.8  # share of noise from which on nothing is left to map, as in the surrogate's fit
 
 
@@ -21,7 +20,8 @@ NOISE_EXPLAINS = 0.8  # share of noise from which on nothing is left to map, as 
 class FitRecord:
     """One fit as journalled: applying it again gives the same state without fitting.
 
-    lengthscale, spacing in pitches, spacing being that of the candidates; variance and noise of the standardised values; offset and scale in units of the values
+    lengthscale in pitches, as the spacing of the candidates; variance and noise of the standardised values;
+    offset and scale in units of the values
     """
 
     lengthscale: float

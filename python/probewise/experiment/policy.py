@@ -19,8 +19,8 @@ ORDERS = ("raster", "serpentine", "coarse-to-fine", "halton", "random")
 
 
 # Below it a Matern 5/2 correlates neighbours by less than 0.1, a hundredth of the variance. Between it and one pitch
-# they still tell something: features of 5 to 20 nm on a pitch of 8 nm fit 0.5 to 0.9, values dealt at random 0.3 to 0.4,
-# and giving up at one pitch halved the recall there.
+# they still tell something: features of 5 to 20 nm on a pitch of 8 nm fit 0.5 to 0.9 pitches, values dealt at random
+# 0.3 to 0.4, and giving up at one pitch halved the recall there.
 UNINFORMATIVE_PITCHES = 0.45
 
 
