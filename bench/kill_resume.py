@@ -9,10 +9,12 @@ that differ from those of a run never interrupted.
     python bench/kill_resume.py [--kills 200] [--seed 0]
 """
 
+from __future__ import annotations
+
 import os
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+    os.environ[_name] = "1"
 
 import argparse
 import hashlib
@@ -23,8 +25,13 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import skimage.metrics  # noqa: F401
+import sklearn.decomposition  # noqa: F401  loaded before the forks, so that each child is ready at once
+
+from probewise.errors import Error
 from probewise.experiment import Experiment, open_run
 from probewise.experiment.journal import FILE, Journal
 from probewise.experiment.recorder import machine
@@ -51,7 +58,9 @@ def rows(directory: Path) -> dict[int, str]:
         found = {}
         for row in journal.rows("SELECT * FROM steps ORDER BY step"):
             text = hashlib.sha256(repr(row).encode())
-            for crc in journal.rows("SELECT a.crc32 FROM frames f JOIN arrays a ON a.id = f.counts WHERE f.frame = ?", (row[4],)):
+            for crc in journal.rows(
+                "SELECT a.crc32 FROM frames f JOIN arrays a ON a.id = f.counts WHERE f.frame = ?", (row[4],)
+            ):
                 text.update(repr(crc).encode())
             found[row[0]] = text.hexdigest()
         return found
@@ -71,20 +80,20 @@ def outcome(directory: Path) -> dict[str, object]:
     return {"frames": frames, "maps": maps, "summary": summary}
 
 
-def in_child(work: object, acknowledged: int | None = None) -> int:
+def in_child(work: Callable[[], object]) -> int:
     """Fork; the child does `work` and ends without any clean-up of ours."""
     child = os.fork()
     if child == 0:
         try:
-            work()  # type: ignore[operator]
+            work()
             os._exit(0)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  a forked child must not return
             print(f"child: {type(error).__name__}: {error}", file=sys.stderr)
             os._exit(1)
     return child
 
 
-def kill_once(start: object, directory: Path, after_s: float) -> bool:
+def kill_once(start: Callable[[], object], directory: Path, after_s: float) -> bool:
     """Kill a child `after_s` after its journal exists; whether it was still running."""
     child = in_child(start)
     while not (directory / FILE).exists() or (directory / FILE).stat().st_size == 0:
@@ -118,7 +127,7 @@ def usable(directory: Path) -> bool:
     """Was the journal committed before the kill? A file of zero length or without tables holds no run yet."""
     try:
         rows(directory)
-    except Exception:
+    except Error:
         return False
     return True
 
@@ -165,8 +174,9 @@ def main() -> int:
             counts["different"] += outcome(directory) != expected
     result = {"question": __doc__.splitlines()[0], **counts, "steps": TABLES["budget"]["steps"], "run_s": length_s}
     result |= {"machine": platform.processor() or platform.machine(), **machine()}
-    arguments.out.parent.mkdir(exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    if str(arguments.out) != "-":
+        arguments.out.parent.mkdir(exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(counts))
     return int(bool(counts["lost"] or counts["changed"] or counts["different"]))
 

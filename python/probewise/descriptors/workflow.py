@@ -259,10 +259,16 @@ class LinearWorkflow:
         elif isinstance(rule, np.ndarray):
             template = self._spectra.template(rule)
             column = select_component(np.ascontiguousarray(self._unmixing.basis.T), template)
+        elif isinstance(rule, str) and 0 <= same_column < len(kept) and kept[same_column] == same_column:
+            # Visited sites are chosen for their values: among them the rare phase is rare no longer, and a rule over
+            # all columns would drop it. Only a component that is new since may take the place of a living one.
+            rivals = np.flatnonzero((kept < 0) | (np.arange(len(kept)) == same_column))
+            column = int(rivals[select_component(np.ascontiguousarray(fresh[:, rivals]), rule)])
         else:
             column = select_component(fresh, rule)
         if same_column >= 0 and (column != same_column or (column < len(kept) and kept[column] < 0)):
             notices.append(f"the followed column is now {self._columns[column]!r}")
+        lives_on = column == same_column and (column >= len(kept) or kept[column] == column)
         self._column = column
         followed = [self.values(description)[:, column] for description in descriptions]
         finite = [windows[np.isfinite(windows)] for windows in followed]
@@ -272,9 +278,11 @@ class LinearWorkflow:
         if not np.ptp(every) > 1e-12 * np.abs(every).max():
             notices.append(f"column {self._columns[column]!r} is constant over the visited sites")
         self._centre = float(np.median(every))
-        # The sign is that of the sites' means: single windows at an edge or a wall may lie far out on the other side.
-        means = np.array([windows.mean() for windows in finite if windows.size])
-        self._sign = {"maximise": 1.0, "minimise": -1.0}.get(self._sense, orientation(means))
+        if not lives_on:
+            # The sign is that of the sites' means: single windows at an edge or a wall may lie far out on the other
+            # side.
+            means = np.array([windows.mean() for windows in finite if windows.size])
+            self._sign = {"maximise": 1.0, "minimise": -1.0}.get(self._sense, orientation(means))
 
     def _require_fit(self) -> None:
         if not self.fitted and not self._unmixing.fitted:

@@ -13,12 +13,15 @@ from probewise.experiment.config import SurrogateTable
 from probewise.experiment.sites import Candidates
 from probewise.types import FloatArray, IntArray
 
+NOISE_EXPLAINS = 0.8  # share of noise from which on nothing is left to map, as in the surrogate's fit
+
 
 @dataclass(frozen=True)
 class FitRecord:
     """One fit as journalled: applying it again gives the same state without fitting.
 
-    lengthscale in pitches; variance and noise of the standardised values; offset and scale in units of the values
+    lengthscale in pitches, as the spacing of the candidates; variance and noise of the standardised values;
+    offset and scale in units of the values
     """
 
     lengthscale: float
@@ -29,7 +32,14 @@ class FitRecord:
     log_marginal_likelihood: float | None
     at_bound: tuple[str, ...]
     evaluations: int
+    spacing: float
     stable: bool
+
+    @property
+    def sound(self) -> bool:
+        """Stable, or called otherwise only for a lengthscale under the candidates' spacing, which is judged apart."""
+        explained_by_noise = self.noise >= NOISE_EXPLAINS * (self.variance + self.noise)
+        return self.stable or (self.evaluations > 0 and not explained_by_noise and self.lengthscale < self.spacing)
 
     def as_dict(self) -> dict[str, Any]:
         return {**self.__dict__, "at_bound": list(self.at_bound)}
@@ -112,6 +122,7 @@ class Belief:
             log_marginal_likelihood=_finite(result.log_marginal_likelihood),
             at_bound=tuple(result.at_bound),
             evaluations=int(result.evaluations),
+            spacing=1.0 / self.candidates.refine,
             stable=bool(result.stable),
         )
         return self.last_fit

@@ -130,7 +130,11 @@ class Experiment:
         return step
 
     def on(self, event: str, callback: Callable[[Any], None]) -> None:
-        """Call back at "start", "survey", "step", "fit", "notice", "stage" or "stop", on the loop's thread."""
+        """Call back at "start", "survey", "step", "fit", "notice", "stop", "frame" or "stage", on the loop's thread.
+
+        "frame" comes with each accepted frame before it is described; "stage" with the name of what a step has just
+        done: reserved, scanned, described, learnt, committed.
+        """
         self._events.on(event, callback)
 
     def pause(self) -> None:

@@ -150,8 +150,10 @@ class Learner:
             return None
         self._since_fit = 0
         record = self.belief.fit()
-        if not record.stable:
-            notices.append("the surrogate's fit is unstable: sites are spread evenly until the next fit")
+        if not record.sound:
+            notices.append("the surrogate's fit is unstable")
+        elif record.lengthscale < 1.0:
+            notices.append("the fitted lengthscale is under the pitch: neighbouring sites tell little of each other")
         elif record.at_bound:
             notices.append(f"the surrogate's fit stopped at a bound of its {' and '.join(record.at_bound)}")
         return record

@@ -25,6 +25,10 @@ from probewise.types import Description, Frame
 MAX_BAD_RUNNING = 5
 
 
+class Aborted(Exception):
+    """The scan was cut because someone asked for it; its reservation stays open and is booked as lost."""
+
+
 @dataclass
 class Shot:
     """What one scan gave and what it cost; measurement None where the beam did not move or nothing came back."""
@@ -65,7 +69,10 @@ class Loop:
         plan = self._next_plan(watch)
         if plan is None:
             return None
-        shot = self._shoot(plan, watch)
+        try:
+            shot = self._shoot(plan, watch)
+        except Aborted:
+            return None
         description, lesson = None, None
         if shot.state is SiteState.MEASURED:
             description = self._describe(shot, watch)
@@ -135,7 +142,7 @@ class Loop:
             return Shot(SiteState.UNREACHABLE)
         except ScanError as error:
             if opened.aborted:
-                raise
+                raise Aborted from error
             opened.notice(f"step {len(opened.history.steps)}: {error}")
             return Shot(SiteState.REJECTED, None, dose, {"reasons": [str(error)]})
         finally:

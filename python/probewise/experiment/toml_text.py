@@ -33,7 +33,12 @@ def write(configuration: Configuration) -> str:
 
 
 def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _text(name)
+
+
+def _text(value: str) -> str:
+    """A JSON string is a TOML basic string, but for DEL and surrogate pairs."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value: Any) -> str:
@@ -42,7 +47,7 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)  # shortest text that reads back to the same double
     if isinstance(value, str):
-        return json.dumps(value)  # a JSON string is a TOML basic string, but for DEL
+        return _text(value)
     return "[" + ", ".join(_value(item) for item in value) + "]"
 
 

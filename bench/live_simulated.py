@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""How much of what is interesting does a live run find, for the dose it spends, beside policies that learn nothing?
+
+Real runs on the simulated microscope with the defaults: survey, sites that do not overlap, one frame a step. Recall
+of the sites of interest (the specimen's own truth, excluded sites counted) at 0.1 and 0.2 raster equivalents, the
+survey's dose included; beside it every baseline. Policies that look at no value follow a fixed order over the same
+sites at the same cost per frame, so that their recall needs no scan. One thread.
+
+    python bench/live_simulated.py [--seeds 10] [--specimens nio-lsmo bfo ...] [--set table.key=value ...]
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probewise.experiment import Experiment, open_run
+from probewise.experiment.baselines import WITHOUT_VALUES
+from probewise.experiment.config import load
+from probewise.experiment.recorder import machine
+
+MARKS = (0.1, 0.2)
+STEPS = 123  # 0.2 raster equivalents of the default field, survey included
+SPECIMENS: dict[str, dict[str, Any]] = {
+    "nio-lsmo": {"uri": "simulated:nio-lsmo"},
+    "bfo": {"uri": "simulated:bfo"},
+    "graphene-boundary": {"uri": "simulated:graphene", "options": {"defect_statistics": "boundary"}},
+    "graphene-uncorrelated": {"uri": "simulated:graphene", "options": {"defect_statistics": "uncorrelated"}},
+}
+LEARNING = ("linear", "max-std")
+
+
+def at_marks(curve: np.ndarray[Any, Any]) -> list[float]:
+    """Recall of the last step that lies within each mark."""
+    return [float(curve[curve[:, 1] <= mark + 1e-12, 2][-1]) for mark in MARKS]
+
+
+def one_seed(instrument: dict[str, Any], seed: int, sets: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for policy in LEARNING:
+        tables = {"instrument": instrument, "run": {"seed": seed}, "budget": {"steps": STEPS}}
+        if policy != "linear":
+            tables["acquisition"] = {"policy": policy}
+        with tempfile.TemporaryDirectory() as place:
+            begun = time.monotonic()
+            summary = Experiment(configuration=load(None, sets, tables), out=Path(place) / "run").run()
+            with open_run(Path(place) / "run") as run:
+                curve = run.recall_curve
+                assert curve is not None
+                found[policy] = at_marks(curve)
+                if policy == "linear":
+                    found["reachable"] = summary["truth"]["reachable"]
+                    found["foi_sites"] = summary["truth"]["foi_sites"]
+                    found["objects"] = [summary["truth"]["objects_found"], summary["truth"]["objects"]]
+                    found["notices"] = summary["notices"]
+                    found["seconds"] = time.monotonic() - begun
+                    for baseline in WITHOUT_VALUES:
+                        other = run.baseline(baseline)
+                        assert other is not None
+                        found[baseline] = at_marks(other)
+    return found
+
+
+def table(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and 95 % interval (Student, over seeds) of recall, and of recall over raster equivalents."""
+    from scipy.stats import t
+
+    rows = {}
+    for policy in (*LEARNING, *WITHOUT_VALUES):
+        values = np.array([seed[policy] for seed in seeds])
+        spread = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(2, np.nan)
+        half = spread * (t.ppf(0.975, len(values) - 1) if len(values) > 1 else np.nan)
+        rows[policy] = {
+            "recall": values.mean(axis=0).round(4).tolist(),
+            "half_interval_95": np.nan_to_num(half, nan=-1.0).round(4).tolist(),
+            "per_raster_equivalent": (values.mean(axis=0) / MARKS).round(3).tolist(),
+        }
+    return rows
+
+
+def show(name: str, rows: dict[str, Any], count: int) -> None:
+    print(f"{name}, {count} seeds: recall at {MARKS[0]} and {MARKS[1]} raster equivalents (and over them)")
+    for policy, row in rows.items():
+        numbers = "  ".join(
+            f"{recall:.3f} +- {half:.3f} ({gain:.2f})"
+            for recall, half, gain in zip(
+                row["recall"], row["half_interval_95"], row["per_raster_equivalent"], strict=True
+            )
+        )
+        print(f"  {policy:18s} {numbers}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--specimens", nargs="+", default=list(SPECIMENS), choices=list(SPECIMENS))
+    parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "live_simulated.json")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {
+        "question": (__doc__ or "").splitlines()[0],
+        "marks": MARKS,
+        "sets": arguments.sets,
+        **machine(),
+        "specimens": {},
+    }
+    for name in arguments.specimens:
+        seeds: list[dict[str, Any]] = []
+        for seed in range(arguments.seeds):
+            seeds.append(one_seed(SPECIMENS[name], seed, arguments.sets))
+            print(name, seed, {policy: np.round(seeds[-1][policy], 3).tolist() for policy in LEARNING}, flush=True)
+            result["specimens"][name] = {"count": len(seeds), "table": table(seeds), "seeds": seeds}
+            arguments.out.parent.mkdir(exist_ok=True)
+            arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+        show(name, result["specimens"][name]["table"], len(seeds))
+
+
+if __name__ == "__main__":
+    main()

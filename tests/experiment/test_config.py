@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: BSD-3-Clause
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probewise.errors import ConfigurationError
+from probewise.experiment.config import Configuration, load
+
+DEFAULTS = {  # the contract's table of defaults
+    ("instrument", "idle"): "blank",
+    ("instrument", "realtime"): False,
+    ("instrument", "voltage_kV"): 60.0,
+    ("instrument", "detector_mrad"): (54.0, 200.0),
+    ("survey", "shape"): (1024, 1024),
+    ("survey", "dwell_ns"): 1000,
+    ("sites", "shape"): (25, 25),
+    ("sites", "side_nm"): 8.0,
+    ("sites", "border"): 1,
+    ("sites", "revisit"): "never",
+    ("sites", "retries"): 1,
+    ("scan", "path"): "raster",
+    ("scan", "dwell_ns"): 4000,
+    ("scan", "discard_lines"): 2,
+    ("descriptor", "workflow"): "linear",
+    ("descriptor", "components"): 4,
+    ("descriptor", "refit_every"): 20,
+    ("component", "by"): "rare",
+    ("surrogate", "kernel"): "matern52",
+    ("surrogate", "lengthscale"): 2.0,
+    ("surrogate", "noise"): 1e-2,
+    ("surrogate", "fit_every"): 10,
+    ("surrogate", "precision"): "float64",
+    ("surrogate", "refine"): 1,
+    ("acquisition", "objective"): "cover",
+    ("acquisition", "batch"): 1,
+    ("run", "seed"): 0,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
+def test_defaults_are_the_contract_s(name: tuple[str, str], value: object) -> None:
+    configuration = load()
+    assert getattr(getattr(configuration, name[0]), name[1]) == value
+
+
+def test_resolved_defaults() -> None:
+    configuration = load()
+    assert configuration.fov_nm == (200.0, 200.0)
+    assert configuration.current_pA == 60.0
+    assert configuration.pixel_nm == 0.02
+    assert configuration.start_sites == 12
+    assert configuration.budget.limit_of_steps == 60
+    assert not configuration.budget.given
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("sites.sid_nm=3", ("sites.sid_nm", "did you mean sites.side_nm")),
+        ("sitez.shape=[3,3]", ("sitez", "did you mean sites")),
+        ("sites.xyz=3", ("sites.xyz", "expected one of")),
+        ("sites.side_nm=-1", ("sites.side_nm", "-1", "greater than 0")),
+        ("sites.side_nm='5 nm'", ("sites.side_nm", "5 nm", "number")),
+        ("sites.side_nm=9.0", ("sites.side_nm is 9", "pitch of 8 nm")),
+        ("sites.shape=[0,3]", ("sites.shape", "0", "greater than or equal to 1")),
+        ("sites.shape=[2,2]", ("sites.border is 1", "sites.shape")),
+        ("sites.pixel_nm=nan", ("sites.pixel_nm", "finite")),
+        ("sites.list=[[1.0,1.0]]", ("sites.list", "[1, 1]", "within 4 .. 196")),
+        ("sites.list=[]", ("sites.list", "at least 1")),
+        ("sites.exclude=[700]", ("sites.exclude", "700", "below 625")),
+        ("sites.window_px=56", ("sites.window_px", "replay")),
+        ("descriptor.window_px=500", ("descriptor.window_px is 500", "400 px")),
+        ("descriptor.window_px=63", ("descriptor.window_px is 63", "even")),
+        ("acquisition.policy=best", ("acquisition.policy", "best", "ucb")),
+        ("component.index=7", ("component.index is 7", "descriptor.components = 4")),
+        ("component.by=index", ("component.by is 'index'", "component.index")),
+        ("measure.kind=spectrum", ("measure.kind is 'spectrum'", "frame")),
+        ("survey.mask=['dust']", ("survey.mask", "dust", "vacuum")),
+        ("instrument.detector_mrad=[200,54]", ("instrument.detector_mrad", "inner below outer")),
+        ("instrument.idle=park", ("instrument.idle is 'park'", "instrument.park")),
+        ("instrument.park=[2.0,0.0]", ("instrument.park", "0..1")),
+        ("instrument.current_source=guess", ("instrument.current_source", "guess")),
+        ("run.device=cuda", ("run.device is 'cuda'", "cpu")),
+        ("run.seed=-1", ("run.seed", "-1")),
+        ("budget.steps=-1", ("budget.steps", "-1")),
+        ("scan.path=spiral", ("scan.discard_lines is 2", "spiral")),
+        ("side_nm=3", ("side_nm=3", "table.key=value")),
+        ("sites.side_nm=", ("sites.side_nm", "TOML")),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(setting: str, says: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(sets=[setting])
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in says:
+        assert part in message
+
+
+def test_a_dose_budget_needs_a_current() -> None:
+    sets = ["instrument.uri=image:a.png", "instrument.fov_nm=100.0", "sites.side_nm=4.0", "budget.electrons=1e9"]
+    with pytest.raises(ConfigurationError, match=r"budget\.electrons is set but the beam current is unknown"):
+        load(sets=sets)
+    assert load(sets=[*sets, "instrument.beam_current_pA=20.0"]).current_pA == 20.0
+    with pytest.raises(ConfigurationError, match="a replay has no dose"):
+        load(sets=["run.replay=true", "budget.max_e_per_A2=1e5"])
+
+
+def test_sites_may_overlap_only_when_told() -> None:
+    assert load(sets=["sites.side_nm=9.0", "sites.overlap=true"]).sites.side_nm == 9.0
+
+
+def test_file_then_sets_then_keywords(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[run]\nseed = 1\n[budget]\nsteps = 5\n[scan]\npath = "raster"\n')
+    configuration = load(path, ["run.seed=2", "budget.steps=6"], {"run": {"seed": 3}})
+    assert (configuration.run.seed, configuration.budget.steps) == (3, 6)
+
+
+@pytest.mark.parametrize("text", ["[run\nseed = 1", "\xff\xfe"])
+def test_a_file_that_is_not_toml(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="is not TOML"):
+        load(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot be read: No such file"):
+        load(tmp_path / "none.toml")
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=8)
+positive = st.floats(1e-3, 1e6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "uri": names.map(lambda name: "simulated:" + name),
+            "fov_nm": positive.map(lambda side: side + 400.0),
+            "beam_current_pA": positive,
+            "options": st.dictionaries(
+                names, st.one_of(st.booleans(), st.integers(-9, 9), positive, names), max_size=3
+            ),
+        },
+    ),
+    st.integers(0, 2**63 - 1),
+    st.one_of(st.none(), st.integers(0, 10**6)),
+)
+def test_toml_round_trip(instrument: dict[str, object], seed: int, steps: int | None) -> None:
+    budget = {} if steps is None else {"steps": steps}
+    configuration = load(overrides={"instrument": instrument, "run": {"seed": seed}, "budget": budget})
+    text = configuration.to_toml()
+    assert Configuration.model_validate(tomllib.loads(text)) == configuration
+    assert configuration.budget.given is (steps is not None)
+
+
+def test_schema_and_digest() -> None:
+    configuration = load()
+    assert "side_nm" in str(configuration.json_schema())
+    assert configuration.digest() == load(sets=["run.out=elsewhere"]).digest()
+    assert configuration.digest() != load(sets=["run.seed=1"]).digest()

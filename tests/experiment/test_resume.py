@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: BSD-3-Clause
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probewise.errors import ConfigurationError, StorageError
+from probewise.experiment import open_run
+from probewise.experiment.journal import FILE, Journal
+from tiny_experiment import resumed, tiny
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("reserved", "scanned", "described", "learnt", "committed")
+BATCHES: dict[str, Any] = {"acquisition": {"batch": 3}, "surrogate": {"refine": 2, "fit_every": 5}}
+
+
+class Death(BaseException):
+    """Stands for the end of the process: nothing above the loop may catch it."""
+
+
+def outcome(directory: Path) -> tuple[Any, ...]:
+    with open_run(directory) as run:
+        summary = json.loads(json.dumps(run.summary))
+        for name in ("time_s", "latency_ms", "notices"):
+            del summary[name]
+        del summary["dose"]["lost_electrons"]
+        frames = [frame.counts.tobytes() for frame in run.frames]
+        return summary, run.visited.tolist(), frames, run.mean.tobytes(), run.std.tobytes(), run.values.tolist()
+
+
+@pytest.mark.parametrize("changes", [{}, BATCHES], ids=["single", "batches"])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("step", [0, 6, 13])
+def test_a_death_at_any_stage_changes_nothing(tmp_path: Path, stage: str, step: int, changes: dict[str, Any]) -> None:
+    tiny(tmp_path / "whole", **changes).run()
+    experiment = tiny(tmp_path / "cut", **changes)
+    count = 0
+
+    def die(name: str) -> None:
+        nonlocal count
+        count += name == stage
+        if name == stage and count == step + 1:
+            raise Death
+
+    experiment.on("stage", die)
+    with pytest.raises(Death):
+        experiment.run()
+    with Journal.open(tmp_path / "cut", write=False) as journal:
+        before = journal.rows("SELECT * FROM steps")
+    resumed(tmp_path / "cut").run()
+    with Journal.open(tmp_path / "cut", write=False) as journal:
+        assert journal.rows("SELECT * FROM steps")[: len(before)] == before
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    with open_run(tmp_path / "cut") as run:
+        assert run.summary is not None
+        lost = run.summary["dose"]["lost_electrons"]
+        assert (lost == 0) == (stage == "committed")
+        assert any("were lost with frames cut by a death" in text for text in run.notices) == (lost > 0)
+
+
+def test_lost_electrons_count_in_the_budget(tmp_path: Path) -> None:
+    whole = tiny(tmp_path / "whole").run()["dose"]["electrons"]
+    experiment = tiny(tmp_path / "cut", budget={"electrons": whole, "steps": 100})
+
+    def die(name: str) -> None:
+        if name == "scanned":
+            raise Death
+
+    experiment.on("stage", die)
+    with pytest.raises(Death):
+        experiment.run()
+    dose = resumed(tmp_path / "cut").run()["dose"]
+    assert dose["lost_electrons"] > 0
+    assert dose["electrons"] + dose["lost_electrons"] <= whole
+
+
+def test_a_finished_run_gives_the_same_summary(tmp_path: Path) -> None:
+    summary = tiny(tmp_path / "r").run()
+    before = (tmp_path / "r" / FILE).read_bytes()
+    assert resumed(tmp_path / "r").run() == summary
+    assert (tmp_path / "r" / FILE).read_bytes() == before
+
+
+def test_without_a_journal(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds no journal") as caught:
+        resumed(tmp_path)
+    assert caught.value.exit_code == 2
+
+
+def test_a_callable_must_be_given_again(tmp_path: Path) -> None:
+    from probewise.experiment import Experiment
+    from tiny_experiment import fake
+
+    experiment = tiny(tmp_path / "r")
+    experiment.on("step", lambda step: experiment.stop() if step.index == 3 else None)
+    experiment.run()
+    with pytest.raises(ConfigurationError, match=r"measure\.scalarize is 'mean', expected the callable itself"):
+        Experiment.resume(tmp_path / "r", fake()).run()
+
+
+def test_another_machine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = tiny(tmp_path / "r")
+    experiment.on("step", lambda step: experiment.stop() if step.index == 3 else None)
+    experiment.run()
+    monkeypatch.setenv("PROBEWISE_THREADS", "17")
+    notices = resumed(tmp_path / "r").run()["notices"]
+    assert any("resumed with threads 17 after" in text for text in notices)
+
+
+def test_a_journal_with_a_step_torn_out_is_damage(tmp_path: Path) -> None:
+    import sqlite3
+
+    experiment = tiny(tmp_path / "r")
+    experiment.on("step", lambda step: experiment.stop() if step.index == 3 else None)
+    experiment.run()
+    db = sqlite3.connect(tmp_path / "r" / FILE)
+    db.execute("DROP TRIGGER arrays_no_DELETE")
+    db.execute("DELETE FROM arrays WHERE id = (SELECT counts FROM frames WHERE frame = 3)")
+    db.commit()
+    db.close()
+    with pytest.raises(StorageError, match="is missing"), open_run(tmp_path / "r") as run:
+        assert np.isfinite([frame.counts.sum() for frame in run.frames]).all()
+
+
+@pytest.mark.slow
+def test_sigkill_at_random_moments() -> None:
+    """Real processes on the simulated microscope in real time; bench/kill_resume.py does 200."""
+    script = ROOT / "bench" / "kill_resume.py"
+    command = [sys.executable, str(script), "--kills", "20", "--seed", "1", "--out", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert counts["kills"] >= 20
+    assert counts["lost"] == counts["changed"] == counts["different"] == 0
