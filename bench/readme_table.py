@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which measured figures stand in the README?
+
+Rewrites the block between `<!-- bench:begin -->` and `<!-- bench:end -->` of README.md from bench/results/*.json, so
+that no figure there is typed by hand. With --check it only says whether the block is current (exit code 1 if not).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+Row = tuple[str, float, float | None]
+
+
+def gp_step(found: dict[str, Any]) -> Iterator[Row]:
+    for cell in found["cells"]:
+        if (cell["side"], cell["n"], cell["dtype"]) == (128, 256, "float64"):
+            times = cell["median_ms"]
+            others = [time for name, time in times.items() if name != "probewise"]
+            yield "tell one value, posterior and choice, 128 x 128 candidates, n = 256", times["probewise"], min(others)
+
+
+def render(found: dict[str, Any]) -> Iterator[Row]:
+    for row in found["rows"]:
+        if row["case"] in ("64 x 64 over 1.28 nm", "400 x 400 over 8 nm"):
+            yield f"simulated sub-scan, {row['case']}", row["median_ms"], row["numpy_median_ms"]
+
+
+def scan_paths(found: dict[str, Any]) -> Iterator[Row]:
+    spiral = found["median"]["spiral"]
+    yield "spiral of a million points to DAC codes", spiral["probewise_ms"], spiral["numpy_f32_ms"]
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
+    "gp_step": gp_step,
+    "render": render,
+    "scan_paths": scan_paths,
+}
+
+
+def block(results: Path) -> str:
+    """The table as Markdown; files that were not measured are left out."""
+    lines, machines = [], set()
+    for name, rows in TABLES.items():
+        path = results / f"{name}.json"
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
+        machines.add(found.get("cpu") or found["machine"])
+        for what, ours, other in rows(found):
+            beside = "" if other is None else f"{other:.3g} ms"
+            lines.append(f"| {what} | {ours:.3g} ms | {beside} | `python bench/{name}.py` |")
+    if not lines:
+        return f"{BEGIN}\n{END}"
+    head = ["| median, one thread | probewise | NumPy | command |", "|---|---|---|---|"]
+    return "\n".join([BEGIN, *head, *lines, "", f"Measured on {', '.join(sorted(machines))}.", END])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    only_check = parser.parse_args().check
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    fresh = before + block(ROOT / "bench" / "results") + after
+    if fresh == text:
+        return 0
+    if only_check:
+        print("README.md: the table of measured figures is not that of bench/results", file=sys.stderr)
+        return 1
+    readme.write_text(fresh)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
