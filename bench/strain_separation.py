@@ -18,9 +18,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from descriptor_quality import SITES, area_under_roc, machine
 
 import probewise as pw
+from descriptor_quality import SITES, area_under_roc, machine
 from probewise.descriptors import LinearWorkflow
 
 DOSE_E_PER_A2 = 4e4
