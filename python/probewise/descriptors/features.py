@@ -31,8 +31,8 @@ class FrameSpectra:
     Noise: from every magnitude two medians of its spectrum are taken off and what is below is zero. Nearly all bins
     hold shot noise only, whose magnitude is Rayleigh distributed: 94 % of them lie under twice the median.
     Periods over 1 nm are left out.
-    Length: each spectrum is brought to unit length, so that fringes that fade with defocus, tilt or contamination do not
-    pass for another phase; a window of noise alone stays at a quarter of it.
+    Length: each spectrum is brought to unit length, so that fringes that fade with defocus, tilt or contamination do
+    not pass for another phase; a window of noise alone stays at a quarter of it.
     Values of their own: "intensity" (mean counts), "spacing_nm" (1/sqrt|g1 x g2| of the two strongest peaks),
     "spacing_1_nm" and "spacing_2_nm" (1/|g| of each, see `spectrum_peaks`); NaN where a window has no such peak or two
     lattices meet in it (`SpectrumPeaks.undisturbed`).
