@@ -31,6 +31,8 @@ class FrameSpectra:
     Noise: from every magnitude two medians of its spectrum are taken off and what is below is zero. Nearly all bins
     hold shot noise only, whose magnitude is Rayleigh distributed: 94 % of them lie under twice the median.
     Periods over 1 nm are left out.
+    Length: each spectrum is brought to unit length, so that fringes that fade with defocus, tilt or contamination do
+    not pass for another phase; a window of noise alone stays at a quarter of it.
     Values of their own: "intensity" (mean counts), "spacing_nm" (1/sqrt|g1 x g2| of the two strongest peaks),
     "spacing_1_nm" and "spacing_2_nm" (1/|g| of each, see `spectrum_peaks`); NaN where a window has no such peak or two
     lattices meet in it (`SpectrumPeaks.undisturbed`).
@@ -139,8 +141,10 @@ class FrameSpectra:
 
     def _features(self, spectra: Float32Array) -> Float32Array:
         kept = np.ascontiguousarray(spectra[:, self._kept])
-        floor = 2 * np.median(kept, axis=1, keepdims=True)
-        np.maximum(kept - floor, 0, out=kept)
+        median = np.median(kept, axis=1, keepdims=True)
+        np.maximum(kept - 2 * median, 0, out=kept)
         if self._convention == "log":
             np.log1p(kept, out=kept)
-        return kept
+        # Of noise alone 0.1 median a bin is left; four times as much in quadrature keeps empty windows short.
+        length = np.hypot(np.linalg.norm(kept, axis=1, keepdims=True), 0.4 * median * np.sqrt(kept.shape[1]))
+        return np.asarray(np.divide(kept, length, out=np.zeros_like(kept), where=length > 0))
