@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
@@ -179,6 +179,7 @@ def test_unknown_channels_are_refused(grey, channels):
 
 
 @settings(deadline=None, max_examples=100)
+@example([0.0, 1.5e307])
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=2, max_size=2))
 def test_no_position_outside_the_picture_is_ever_armed(tmp_path_factory, yx):
     path = tmp_path_factory.getbasetemp() / "fuzz.npy"

@@ -56,10 +56,12 @@ class PictureView:
 
     def check_inside(self, yx: FloatArray, context: Context) -> None:
         """ValueError when a position (n, 2), in fractions of the context, is not on the picture."""
-        px = self._positions_px(yx, context)
+        with np.errstate(over="ignore", invalid="ignore"):  # huge fractions become infinite and are refused below
+            px = self._positions_px(yx, context)
         # Also refuses NaN. A raster may reach 1e-9 of its field beyond it, which is 1e-5 of 8192 pixels.
         if not ((px >= -1e-5) & (px <= np.array(self._data.shape) + 1e-5)).all():
-            low, high = (px.min(axis=0) * self.pixel_nm), (px.max(axis=0) * self.pixel_nm)
+            with np.errstate(over="ignore"):
+                low, high = (px.min(axis=0) * self.pixel_nm), (px.max(axis=0) * self.pixel_nm)
             raise ValueError(
                 f"scan reaches from ({low[0]:.4g}, {low[1]:.4g}) to ({high[0]:.4g}, {high[1]:.4g}) nm (y, x), "
                 f"expected within the picture, 0 to ({self.fov_nm[0]:.4g}, {self.fov_nm[1]:.4g}) nm"
