@@ -30,7 +30,7 @@ class FrameSpectra:
     itself is the value "intensity".
     Noise: from every magnitude two medians of its spectrum are taken off and what is below is zero. Nearly all bins
     hold shot noise only, whose magnitude is Rayleigh distributed: 94 % of them lie under twice the median.
-    Periods over 1 nm are left out.
+    Periods over 1 nm are left out, where pixels are fine enough to show shorter ones.
     Length: each spectrum is brought to unit length, so that fringes that fade with defocus, tilt or contamination do
     not pass for another phase; a window of noise alone stays at a quarter of it.
     Values of their own: "intensity" (mean counts), "spacing_nm" (1/sqrt|g1 x g2| of the two strongest peaks),
@@ -132,11 +132,14 @@ class FrameSpectra:
         spread_corners(shape, side, self._step)
         self._shape, self._pixel_nm = shape, pixel_nm
         frequencies = spectrum_frequencies(side, _CROP) / np.array(pixel_nm)
+        radii = np.hypot(frequencies[:, 0], frequencies[:, 1])
+        # Pixels too coarse for a lattice, or not calibrated: there is no such limit to go by.
+        slowest = 1 / _LONGEST_PERIOD_NM if radii.max() > 1 / _LONGEST_PERIOD_NM else 0.0
         # The taper spreads what lies at zero frequency over three bins.
-        lowest = max(1 / _LONGEST_PERIOD_NM, 3 / (side * min(pixel_nm)))
+        lowest = max(slowest, 3 / (side * min(pixel_nm)))
         if lowest >= 1 / SPACING_RANGE_NM[0]:
             raise ValueError(f"window_px is {side} with pixels of {pixel_nm} nm, too few to hold lattice periods")
-        self._kept: BoolArray = np.asarray(np.hypot(frequencies[:, 0], frequencies[:, 1]) >= lowest)
+        self._kept: BoolArray = np.asarray(radii >= lowest)
         self._window = side
 
     def _features(self, spectra: Float32Array) -> Float32Array:
