@@ -62,7 +62,7 @@ def frames_of(specimen, seed, count):
             context = pw.Context((8.0, 8.0), tuple(centre - 100.0))
             armed = instrument.arm(pw.RasterROI((400, 400), 4000, discard_lines=2), context, channels=("HAADF",))
             instrument.start(armed)
-            frames.append(instrument.read_into(armed, np.empty((1, 400, 400), np.float32), timeout_s=np.inf))
+            frames.append(instrument.read_into(armed, np.empty((1, 160_000), np.float32), timeout_s=np.inf))
     finally:
         instrument.close()
     return frames, interesting, held

@@ -138,7 +138,8 @@ class RasterROI:
     dwell_ns       per pixel
     centre_yx      of the rectangle, fractions of the context's frame
     size_yx        of the rectangle, fractions of the context's frame
-    discard_lines  lines scanned above the first one and thrown away (distorted by settling)
+    discard_lines  lines scanned above the first one and thrown away (distorted by settling); along the first line
+                   where the frame has no room above it
     flyback_ns     per line, beam on
     """
 
@@ -264,7 +265,8 @@ class Frame:
     def image(self, channel: int = 0) -> Float32Array:
         """One channel as (rows, cols); a vector path is binned to its pixels, NaN where no sample fell."""
         if isinstance(self.scan, RasterROI):
-            return self.counts[channel]
+            picture: Float32Array = self.counts[channel]
+            return picture
         from probewise._core import image
 
         out = np.empty(self.scan.shape, dtype=np.float32)

@@ -179,9 +179,28 @@ def test_few_sites_are_noted(sites):
     assert any("fitted to 6 sites, at least 12" in notice for notice in report.notices)
 
 
-def test_log_convention_compresses(sites):
+def test_spectra_have_unit_length_and_noise_alone_is_short(sites):
+    lengths = np.linalg.norm(LinearWorkflow().describe(sites[0][0]).features, axis=1)
+    assert ((lengths > 0.99) & (lengths <= 1 + 1e-6)).all()
+    flat = np.random.default_rng(0).poisson(50, (400, 400)).astype(np.float32)
+    noise = np.linalg.norm(LinearWorkflow().describe(frame_of(flat)).features, axis=1)
+    assert noise.max() < 0.3  # 0.1 over hypot(0.1, 0.4) medians a bin
+
+
+def test_fading_fringes_do_not_pass_for_another_phase(sites):
+    frames, _ = sites
+    workflow, descriptions, _ = fitted(frames, method="pca")
+    plain = frames[0].image()
+    faded = frame_of(plain + np.float32(0.5 * plain.mean()))
+    values = [workflow.value(description) for description in descriptions]
+    assert workflow.value(workflow.describe(faded)) == pytest.approx(values[0], abs=0.02 * np.ptp(values))
+
+
+def test_log_convention_evens_out_strong_and_weak_peaks(sites):
     plain = LinearWorkflow().describe(sites[0][0]).features
-    assert np.array_equal(LinearWorkflow(convention="log").describe(sites[0][0]).features, np.log1p(plain))
+    even = LinearWorkflow(convention="log").describe(sites[0][0]).features
+    assert ((even > 0) == (plain > 0)).all()
+    assert even.max() < 0.5 * plain.max()
 
 
 def test_small_frames_are_one_window():

@@ -25,7 +25,6 @@ COLOURS = {
     "max-std": "#7b3294",
 }
 STAGES = ("scan", "vendor", "describe", "surrogate", "acquire", "decision")
-SHORTEST_MS = 1e-3  # the left end of a logarithmic axis
 WITHOUT_LOOKING = ("raster", "coarse-to-fine", "halton")
 
 
@@ -119,20 +118,22 @@ def latency(run: Run, axes: Axes) -> str:
         axes.text(0.5, 0.5, "no step was timed", ha="center", va="center", transform=axes.transAxes)
         axes.set_yticks([])
         return "No step was timed."
+    positive = [times for _, times in rows if times[0] > 0]
+    low = min((times[0] for times in positive), default=1.0)
+    high = max((times[2] for times in positive), default=2 * low)
     for place, (_, times) in enumerate(rows):
-        p50, p95, p99 = np.maximum(times, SHORTEST_MS)
+        p50, p95, p99 = np.maximum(times, low)  # a stage that took no time stands at the left end, with its numbers
         axes.plot([p50, p99], [place, place], color="#9ecae1", linewidth=7, solid_capstyle="butt", zorder=1)
         for value, marker, colour, size in ((p50, "|", INK, 130), (p95, "o", "#2c7fb8", 26), (p99, "D", "#d95f02", 22)):
-            axes.scatter(
-                value, place, marker=marker, color=colour, s=size, zorder=3, linewidths=2 if marker == "|" else 0
-            )
+            if times[2] > 0:
+                axes.scatter(
+                    value, place, marker=marker, color=colour, s=size, zorder=3, linewidths=2 * (marker == "|")
+                )
         axes.annotate(
             " / ".join(number(float(value)) for value in times), (p99, place),
             xytext=(9, 0), textcoords="offset points", va="center", fontsize=7.5, color=INK,
         )  # fmt: skip
     axes.set_xscale("log")
-    low = max(min(times[0] for _, times in rows), SHORTEST_MS)
-    high = max(*(times[2] for _, times in rows), 2 * low)
     axes.set_xlim(low / 2, high * (2 * high / low) ** 0.5)
     axes.set_yticks(range(len(rows)), labels=[name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)

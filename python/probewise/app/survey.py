@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 from probewise.app import panels
 from probewise.app.files import replace_with, write_atomically
 from probewise.errors import ConfigurationError
+from probewise.types import RasterROI
 
 if TYPE_CHECKING:
     from probewise.experiment import Configuration
@@ -83,18 +85,33 @@ def _components(configuration: Configuration, frame: Frame, path: Path) -> list[
     """The components of the survey's own windows; a field too uniform for any is a notice."""
     from probewise.descriptors import LinearWorkflow, component_picture
 
-    rows, cols = frame.shape
-    window = max(16, min(rows, cols) // 16) // 2 * 2
+    tiles = _tiles(frame)
+    window = max(16, min(tiles[0].shape) // 4) // 2 * 2
     workflow = LinearWorkflow(
         window_px=window, step_px=window // 2, components=configuration.descriptor.components, component="max-variance"
     )
-    description = workflow.describe(frame)
     try:
-        report = workflow.fit([description], seed=configuration.run.seed)
+        descriptions = [workflow.describe(tile) for tile in tiles]
+        report = workflow.fit(descriptions, seed=configuration.run.seed)
     except ValueError as problem:
         return [f"components.png was not drawn: {problem}"]
-    component_picture([description], [frame], workflow, path)
-    return [text for text in report.notices if "sites" not in text]
+    component_picture(descriptions, tiles, workflow, path)
+    return list(report.notices)
+
+
+def _tiles(frame: Frame, side: int = 4) -> list[Frame]:
+    """The survey as `side` x `side` frames of its parts, the places where extreme windows are looked for."""
+    image = frame.image()
+    rows, cols = (size // side for size in frame.shape)
+    tiles = []
+    for row in range(side):
+        for col in range(side):
+            part = np.ascontiguousarray(image[row * rows : (row + 1) * rows, col * cols : (col + 1) * cols])
+            centre = ((row + 0.5) * rows / frame.shape[0], (col + 0.5) * cols / frame.shape[1])
+            size = (rows / frame.shape[0], cols / frame.shape[1])
+            scan = RasterROI((rows, cols), 1, centre, size)
+            tiles.append(dataclasses.replace(frame, counts=part[None], scan=scan, valid=rows * cols))
+    return tiles
 
 
 def _draw(frame: Frame, class_map: np.ndarray, path: Path) -> None:

@@ -30,7 +30,9 @@ class FrameSpectra:
     itself is the value "intensity".
     Noise: from every magnitude two medians of its spectrum are taken off and what is below is zero. Nearly all bins
     hold shot noise only, whose magnitude is Rayleigh distributed: 94 % of them lie under twice the median.
-    Periods over 1 nm are left out, unless the pixels resolve no others.
+    Periods over 1 nm are left out, where pixels are fine enough to show shorter ones.
+    Length: each spectrum is brought to unit length, so that fringes that fade with defocus, tilt or contamination do
+    not pass for another phase; a window of noise alone stays at a quarter of it.
     Values of their own: "intensity" (mean counts), "spacing_nm" (1/sqrt|g1 x g2| of the two strongest peaks),
     "spacing_1_nm" and "spacing_2_nm" (1/|g| of each, see `spectrum_peaks`); NaN where a window has no such peak or two
     lattices meet in it (`SpectrumPeaks.undisturbed`).
@@ -130,20 +132,22 @@ class FrameSpectra:
         spread_corners(shape, side, self._step)
         self._shape, self._pixel_nm = shape, pixel_nm
         frequencies = spectrum_frequencies(side, _CROP) / np.array(pixel_nm)
+        radii = np.hypot(frequencies[:, 0], frequencies[:, 1])
+        # Pixels too coarse for a lattice, or not calibrated: there is no such limit to go by.
+        slowest = 1 / _LONGEST_PERIOD_NM if radii.max() > 1 / _LONGEST_PERIOD_NM else 0.0
         # The taper spreads what lies at zero frequency over three bins.
-        lowest = max(1 / _LONGEST_PERIOD_NM, 3 / (side * min(pixel_nm)))
+        lowest = max(slowest, 3 / (side * min(pixel_nm)))
         if lowest >= 1 / SPACING_RANGE_NM[0]:
             raise ValueError(f"window_px is {side} with pixels of {pixel_nm} nm, too few to hold lattice periods")
-        radius = np.hypot(frequencies[:, 0], frequencies[:, 1])
-        if radius.max() < lowest:  # pixels too coarse for a lattice, or a picture without calibration
-            lowest = 3 / (side * min(pixel_nm))
-        self._kept: BoolArray = np.asarray(radius >= lowest)
+        self._kept: BoolArray = np.asarray(radii >= lowest)
         self._window = side
 
     def _features(self, spectra: Float32Array) -> Float32Array:
         kept = np.ascontiguousarray(spectra[:, self._kept])
-        floor = 2 * np.median(kept, axis=1, keepdims=True)
-        np.maximum(kept - floor, 0, out=kept)
+        median = np.median(kept, axis=1, keepdims=True)
+        np.maximum(kept - 2 * median, 0, out=kept)
         if self._convention == "log":
             np.log1p(kept, out=kept)
-        return kept
+        # Of noise alone 0.1 median a bin is left; four times as much in quadrature keeps empty windows short.
+        length = np.hypot(np.linalg.norm(kept, axis=1, keepdims=True), 0.4 * median * np.sqrt(kept.shape[1]))
+        return np.asarray(np.divide(kept, length, out=np.zeros_like(kept), where=length > 0))

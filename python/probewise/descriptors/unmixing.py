@@ -60,7 +60,13 @@ class Unmixing:
 
     def fit(self, spectra: Float32Array) -> Self:
         """Find the basis of `spectra` (n, f) float32, finite, n at least `components`; ValueError otherwise."""
-        rows = _check(spectra, None)
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        # One thread: the products are small, waiting threads cost more than they give, and the bits stay the same.
+        with threadpool_limits(limits=1):
+            return self._fit(_check(spectra, None))
+
+    def _fit(self, rows: Float32Array) -> Self:
         if len(rows) < self.components:
             raise ValueError(f"spectra holds {len(rows)} rows, expected at least components = {self.components}")
         self.notices = ()
