@@ -236,6 +236,19 @@ class Run:
         return list(dict.fromkeys(self._recorder.notices()))
 
     @property
+    def versions(self) -> dict[str, str]:
+        """Of the program and its libraries, the SIMD level and the threads of the last process that wrote."""
+        return self._recorder.machine()
+
+    @cached_property
+    def journal_hash(self) -> str:
+        """sha256 of the journal file as it lies in the folder."""
+        import hashlib
+
+        with self._journal.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
     def _target(self) -> Target | None:
         target: Target | None = self._source["target"]
         return target
