@@ -163,11 +163,12 @@ def thumbnails(run: Run, figure: SubFigure | Any, each: int = 4) -> str:
     high, low = extreme_sites(run, each)
     picks = [(int(index), "#35b779") for index in high] + [(int(index), "#7b3294") for index in low]
     axes = figure.subplots(1, 2 * each, squeeze=False)[0]
-    for blank in axes[len(picks) :]:
+    for blank in axes[len(picks) if len(run.frames) else 0 :]:
         blank.set_axis_off()
-    if not picks:
-        figure.suptitle("Frames: none was accepted", fontsize=10)
-        return "No frame was accepted."
+    if not len(run.frames):
+        said = "Values were told without frames" if picks else "No frame was accepted"
+        figure.suptitle(said, fontsize=10)
+        return f"{said}."
     frames = [run.frames[index] for index, _ in picks]
     dark, bright = (
         float(q) for q in np.nanpercentile(np.concatenate([f.image().ravel() for f in frames]), (0.5, 99.5))

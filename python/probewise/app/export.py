@@ -55,7 +55,7 @@ def _write(run: Run, path: Path) -> None:
         file.attrs["file_format"] = "HyperSpy"
         file.attrs["file_format_version"] = FORMAT_VERSION
         experiments = file.create_group("Experiments")
-        if len(run.visited):
+        if len(run.frames):
             _frames(run, experiments)
         if run.survey is not None:
             _survey(run, experiments)

@@ -16,7 +16,6 @@ from probewise.experiment.dose import ScanDose, electrons
 from probewise.experiment.history import StepRecord
 from probewise.experiment.learner import Lesson
 from probewise.experiment.opening import Opened
-from probewise.experiment.policy import is_space_filling
 from probewise.experiment.sources import Measurement
 from probewise.experiment.states import Plan, SiteState, Step
 from probewise.experiment.stopwatch import Stopwatch
@@ -173,7 +172,7 @@ class Loop:
     def _learn(self, plan: Plan, shot: Shot, description: Description, watch: Stopwatch) -> Lesson:
         self.opened.newest = shot.frame
         with watch("surrogate"):
-            lesson = self.opened.learner.learn(plan.site, description, unbiased=is_space_filling(plan))
+            lesson = self.opened.learner.learn(plan.site, description)
         for text in lesson.notices:
             self.opened.notice(text)
         self._emit("stage", "learnt")
