@@ -12,7 +12,6 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PROBEWISE_THREADS"):
     os.environ[_name] = "1"  # before NumPy reads them
 
-# ruff: noqa: E402
 import json
 import math
 import platform

@@ -35,7 +35,6 @@ DEFAULTS = {  # the contract's table of defaults
     ("surrogate", "noise"): 1e-2,
     ("surrogate", "fit_every"): 10,
     ("surrogate", "precision"): "float64",
-    ("surrogate", "refine"): 1,
     ("acquisition", "objective"): "cover",
     ("acquisition", "batch"): 1,
     ("run", "seed"): 0,
@@ -54,6 +53,9 @@ def test_resolved_defaults() -> None:
     assert configuration.current_pA == 60.0
     assert configuration.pixel_nm == 0.02
     assert configuration.start_sites == 12
+    assert configuration.refine == 2  # windows of a frame have positions of their own
+    assert load(sets=["measure.kind=point"]).refine == 1
+    assert load(sets=["sites.list=[[50.0,50.0]]"]).refine == 1
     assert configuration.budget.limit_of_steps == 60
     assert not configuration.budget.given
 

@@ -10,18 +10,21 @@ from typing import Literal
 import numpy as np
 
 from probewise.acquisition.threshold import otsu_threshold
-from probewise.types import FloatArray, Posterior
+from probewise.types import BoolArray, FloatArray, Posterior
+
+CONFIDENCE = 3.0  # deviations: a normal value passes them in 1 of 740 places
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """When nothing worth a measurement is left, several choices running.
+    """When nothing worth a measurement is left.
 
-    kind       gain: the bound of every free site lies under Otsu's threshold of the told values;
+    kind       gain: at every free candidate mean + 3 deviations lies under Otsu's threshold of the told values, so
+               that a place never looked at keeps the run going;
                ambiguity: no free site's interval holds the threshold (straddle below 0);
                deviation: the largest deviation is under `tolerance` of the deviation of the told values
     tolerance  of `deviation`
-    patience   choices running for which it has to hold
+    patience   choices running for which a score has to be low: ambiguity and deviation
     """
 
     kind: Literal["gain", "ambiguity", "deviation"]
@@ -29,26 +32,27 @@ class StopRule:
     patience: int = 3
 
     def check(
-        self, posterior: Posterior, acquisition_values: float | FloatArray, history: Sequence[float] = ()
+        self, posterior: Posterior, score: float, history: Sequence[float] = (), *, free: BoolArray
     ) -> str | None:
         """The reason to stop, or None to go on.
 
-        acquisition_values  score of the site just chosen, or of all candidates, of the objective's own policy
-        history             scores of the sites chosen before it, oldest first
+        score    of the site just chosen, by the objective's own policy
+        history  scores of the sites chosen before it, oldest first
+        free     (c,) bool, candidates that can still be measured
         """
-        top = np.asarray(acquisition_values, dtype=np.float64)
-        top = top[np.isfinite(top)]
-        if top.size == 0 or len(history) + 1 < self.patience:
-            return None
-        recent = [*history[len(history) - self.patience + 1 :], float(top.max())]
         told = np.asarray(getattr(posterior, "values", ()), dtype=np.float64)
-        if told.size < 2:
+        if told.size < 2 or not free.any():
             return None
         if self.kind == "gain":
             threshold = otsu_threshold(told)
-            if max(recent) < threshold:
-                return f"gain: the bound of every free site is under {threshold:.3g} for {self.patience} choices"
-        elif self.kind == "ambiguity":
+            bound = float((posterior.mean + CONFIDENCE * posterior.std)[free].max())
+            if bound < threshold:
+                return f"gain: mean + {CONFIDENCE:g} deviations is under {threshold:.3g} at every free site"
+            return None
+        recent = [*history, score][-self.patience :]
+        if len(recent) < self.patience:
+            return None
+        if self.kind == "ambiguity":
             if max(recent) < 0.0:
                 return f"ambiguity: every free site lies clear of the threshold for {self.patience} choices"
         elif max(recent) < self.tolerance * float(np.std(told)):

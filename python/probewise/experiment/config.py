@@ -118,12 +118,14 @@ class ComponentTable(Table):
 
 
 class SurrogateTable(Table):
+    """refine: unset, 2 where a frame gives many values with positions of their own, 1 where it gives one."""
+
     kernel: Literal[KERNELS] = "matern52"  # type: ignore[valid-type]
     lengthscale: Positive = 2.0
     noise: Positive = 1e-2
     fit_every: Count = 10
     precision: Literal["float64", "float32"] = "float64"
-    refine: Annotated[int, Field(ge=1, le=16)] = 1
+    refine: Annotated[int, Field(ge=1, le=16)] | None = None
 
 
 class AcquisitionTable(Table):
@@ -215,6 +217,14 @@ class Configuration(Table):
     @property
     def replay_step_px(self) -> int:
         return self.sites.step_px or max(1, self.replay_window_px // 4)
+
+    @property
+    def refine(self) -> int:
+        """Candidates along a site's side. Windows at their own positions tell on which side a feature goes on."""
+        if self.surrogate.refine is not None:
+            return self.surrogate.refine
+        windows = self.measure.kind == "frame" and self.measure.scalarize is None
+        return 2 if windows and not self.run.replay and self.sites.list is None else 1
 
     @property
     def start_sites(self) -> int:

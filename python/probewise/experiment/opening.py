@@ -210,7 +210,7 @@ class _Asking:
 
 
 def assemble_learner(configuration: Configuration, sites: Sites, describer: Any, start_sites: int) -> Learner:
-    candidates = Candidates.over(sites, configuration.surrogate.refine)
+    candidates = Candidates.over(sites, configuration.refine)
     return Learner(describer, Belief(candidates, configuration.surrogate), configuration, start_sites)
 
 

@@ -115,9 +115,9 @@ class Chooser:
             )
             for site in sites
         ]
-        return Choice(plans, self._reached(plans[0], history))
+        return Choice(plans, self._reached(plans[0], history, taken))
 
-    def _reached(self, plan: Plan, history: History) -> str | None:
+    def _reached(self, plan: Plan, history: History, taken: BoolArray) -> str | None:
         """Why the objective would stop here: asked only while its own policy chooses."""
         if self.name != self.objective.policy or plan.acquisition is None:
             return None
@@ -126,7 +126,10 @@ class Chooser:
             for step in history.steps
             if step.plan.acquisition is not None and step.plan.attempt == 0
         ]
-        return self.objective.stop.check(self._belief.gp, plan.acquisition, before)
+        candidates = self._belief.candidates
+        free = np.zeros(candidates.of_site.size, dtype=bool)
+        free[candidates.of_site[~taken]] = True
+        return self.objective.stop.check(self._belief.gp, plan.acquisition, before, free=free)
 
     def _doubt(self) -> str:
         """Why the surrogate is not to be trusted, "" when it is."""
