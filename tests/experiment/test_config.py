@@ -20,7 +20,6 @@ DEFAULTS = {  # the contract's table of defaults
     ("survey", "dwell_ns"): 1000,
     ("sites", "shape"): (25, 25),
     ("sites", "side_nm"): 8.0,
-    ("sites", "border"): 1,
     ("sites", "revisit"): "never",
     ("sites", "retries"): 1,
     ("scan", "path"): "raster",
@@ -53,6 +52,10 @@ def test_resolved_defaults() -> None:
     assert configuration.current_pA == 60.0
     assert configuration.pixel_nm == 0.02
     assert configuration.start_sites == 12
+    assert configuration.border == 1
+    assert load(sets=["run.replay=true"]).border == 0  # no window of a picture is more distorted than another
+    assert load(sets=["run.replay=true", "sites.border=2"]).border == 2
+    assert load(sets=["run.replay=true", "instrument.uri='image:map.npz'"]).start_sites == 4  # no components to fit
     assert configuration.refine == 2  # windows of a frame have positions of their own
     assert load(sets=["measure.kind=point"]).refine == 1
     assert load(sets=["sites.list=[[50.0,50.0]]"]).refine == 1

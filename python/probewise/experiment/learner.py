@@ -19,7 +19,6 @@ from probewise.experiment.describer import Describer, Scalarized
 from probewise.types import Description, FloatArray, IntArray
 
 
-
 @dataclass(frozen=True)
 class Lesson:
     """What was learnt from one frame.
