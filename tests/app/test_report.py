@@ -23,9 +23,7 @@ CASES = {
     "one site": {"shape": (1, 1), "steps": 1, "survey": False},
     "no step": {"steps": 0},
     "2,000 sites": {"shape": (50, 50), "steps": 2000, "frame_px": 8},
-    "aborted": {"steps": 17, "rejected": 3, "refine": 2, "stop_reason": "signal: SIGINT"},
-    "all rejected": {"steps": 5, "rejected": 5, "truth": False},
-    "before a basis": {"steps": 5, "based": False},
+    "stopped before a basis": {"steps": 9, "rejected": 3, "refine": 2, "based": False},
 }
 
 

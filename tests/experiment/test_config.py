@@ -51,7 +51,7 @@ def test_resolved_defaults() -> None:
     assert configuration.fov_nm == (200.0, 200.0)
     assert configuration.current_pA == 60.0
     assert configuration.pixel_nm == 0.02
-    assert configuration.start_sites == 12
+    assert configuration.start_sites == 20
     assert configuration.border == 1
     assert load(sets=["run.replay=true"]).border == 0  # no window of a picture is more distorted than another
     assert load(sets=["run.replay=true", "sites.border=2"]).border == 2
