@@ -77,6 +77,8 @@ def test_resolved_defaults() -> None:
         ("sites.pixel_nm=nan", ("sites.pixel_nm", "finite")),
         ("sites.list=[[1.0,1.0]]", ("sites.list", "[1, 1]", "within 4 .. 196")),
         ("sites.list=[]", ("sites.list", "at least 1")),
+        ("component.by='spacing'", ("component.by is 'spacing'", "spacing_nm", "FILE.npy")),
+        ("component.sense='high'", ("component.sense", "deviation")),
         ("sites.exclude=[700]", ("sites.exclude", "700", "below 625")),
         ("sites.window_px=56", ("sites.window_px", "replay")),
         ("descriptor.window_px=500", ("descriptor.window_px is 500", "400 px")),
@@ -173,3 +175,9 @@ def test_schema_and_digest() -> None:
     assert "side_nm" in str(configuration.json_schema())
     assert configuration.digest() == load(sets=["run.out=elsewhere"]).digest()
     assert configuration.digest() != load(sets=["run.seed=1"]).digest()
+
+
+@pytest.mark.parametrize("by", ["rare", "residual", "intensity", "spacing_nm", "spacing_2_nm", "template.npy", 2])
+def test_what_can_be_followed(by: str | int) -> None:
+    configuration = load(overrides={"component": {"by": by, "sense": "deviation"}})
+    assert (configuration.component.by, configuration.component.sense) == (by, "deviation")
