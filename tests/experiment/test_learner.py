@@ -100,7 +100,7 @@ def test_a_rule_that_finds_nothing_is_a_configuration_error(tmp_path: Path, monk
         raise ValueError("column 'spacing_nm' has no finite value at the visited sites")
 
     monkeypatch.setattr(LinearWorkflow, "fit", nothing)
-    with pytest.raises(ConfigurationError, match="component.by is 'spacing_nm': column 'spacing_nm' has no finite"):
+    with pytest.raises(ConfigurationError, match=r"component\.by is 'spacing_nm': column 'spacing_nm' has no finite"):
         strained(tmp_path / "r").run()
 
 
