@@ -43,6 +43,12 @@ class FitRecord:
         explained_by_noise = self.noise >= NOISE_EXPLAINS * (self.variance + self.noise)
         return self.stable or (self.evaluations > 0 and not explained_by_noise and self.lengthscale < self.spacing)
 
+    @property
+    def at_upper_bound(self) -> list[str]:
+        """Those of `at_bound` that wanted to be larger; a noise at its lower bound is that of good data."""
+        typical = {"lengthscale": self.spacing, "variance": 1.0, "noise": 1.0}  # each between its bounds
+        return [name for name in self.at_bound if getattr(self, name) > typical[name]]
+
     def as_dict(self) -> dict[str, Any]:
         return {**self.__dict__, "at_bound": list(self.at_bound)}
 

@@ -17,6 +17,8 @@ from probewise.errors import ConfigurationError
 from probewise.experiment import toml_text
 from probewise.experiment.checks import cross_checks
 
+RULES = ("rare", "max-variance", "ask", "index", "callback")
+COLUMNS = ("residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm")
 BASELINES = ("raster", "serpentine", "coarse-to-fine", "halton", "random", "max-std", "survey-threshold")
 ACQUISITIONS = ("ucb", "ei", "log-ei", "pi", "thompson", "straddle", "target")
 DESIGNS = ("halton", "random", "raster", "serpentine", "coarse-to-fine")
@@ -115,7 +117,14 @@ class DescriptorTable(Table):
 
 
 class ComponentTable(Table):
-    """`by`: a rule, an index, `ask`, a file with a template, or `callback` for one given in Python."""
+    """Which column of values is followed.
+
+    by: a rule ("rare", "max-variance"), a component's index, "ask", "index" (then `index`), a template (FILE.npy), a
+    value of the workflow's own ("residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm"), or "callback"
+    for one given in Python
+    sense: what is high: "maximise" or "minimise" the column, "deviation" from its median, or "auto", by which the
+    rare sites are high
+    """
 
     by: Annotated[int, Field(ge=0)] | str = "rare"
     index: Annotated[int, Field(ge=0)] | None = None
