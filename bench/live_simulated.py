@@ -6,7 +6,7 @@ of the sites of interest (the specimen's own truth, excluded sites counted) at 0
 survey's dose included; beside it every baseline. Policies that look at no value follow a fixed order over the same
 sites at the same cost per frame, so that their recall needs no scan. One thread.
 
-    python bench/live_simulated.py [--seeds 10] [--specimens nio-lsmo bfo ...] [--set table.key=value ...]
+    python bench/live_simulated.py [--seeds 10] [--first-seed 0] [--specimens nio-lsmo bfo ...] [--set table.key=value ...]
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def show(name: str, rows: dict[str, Any], count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--specimens", nargs="+", default=list(SPECIMENS), choices=list(SPECIMENS))
     parser.add_argument("--set", dest="sets", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "live_simulated.json")
@@ -112,12 +113,13 @@ def main() -> None:
         "question": (__doc__ or "").splitlines()[0],
         "marks": MARKS,
         "sets": arguments.sets,
+        "first_seed": arguments.first_seed,
         **machine(),
         "specimens": {},
     }
     for name in arguments.specimens:
         seeds: list[dict[str, Any]] = []
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             seeds.append(one_seed(SPECIMENS[name], seed, arguments.sets))
             print(name, seed, {policy: np.round(seeds[-1][policy], 3).tolist() for policy in LEARNING}, flush=True)
             result["specimens"][name] = {"count": len(seeds), "table": table(seeds), "seeds": seeds}

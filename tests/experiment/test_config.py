@@ -52,7 +52,7 @@ def test_resolved_defaults() -> None:
     assert configuration.fov_nm == (200.0, 200.0)
     assert configuration.current_pA == 60.0
     assert configuration.pixel_nm == 0.02
-    assert configuration.start_sites == 12
+    assert configuration.start_sites == 20
     assert configuration.refine == 2  # windows of a frame have positions of their own
     assert load(sets=["measure.kind=point"]).refine == 1
     assert load(sets=["sites.list=[[50.0,50.0]]"]).refine == 1

@@ -160,14 +160,15 @@ def extreme_sites(run: Run, each: int = 4) -> tuple[np.ndarray, np.ndarray]:
 
 def thumbnails(run: Run, figure: SubFigure | Any, each: int = 4) -> str:
     """The frames of the sites of largest and smallest value, on one grey scale."""
-    high, low = extreme_sites(run, each) if len(run.frames) else (np.zeros(0, int), np.zeros(0, int))
+    high, low = extreme_sites(run, each)
     picks = [(int(index), "#35b779") for index in high] + [(int(index), "#7b3294") for index in low]
+    if not len(run.frames):
+        said = "Values were told without frames" if picks else "No frame was accepted"
+        figure.suptitle(said, fontsize=10)
+        return f"{said}."
     axes = figure.subplots(1, 2 * each, squeeze=False)[0]
     for blank in axes[len(picks) :]:
         blank.set_axis_off()
-    if not picks:
-        figure.suptitle("Frames: there are none", fontsize=10)
-        return "There are no frames: none was accepted, or the values were told."
     frames = [run.frames[index] for index, _ in picks]
     dark, bright = (
         float(q) for q in np.nanpercentile(np.concatenate([f.image().ravel() for f in frames]), (0.5, 99.5))

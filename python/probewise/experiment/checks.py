@@ -86,8 +86,8 @@ def geometry(c: Configuration, fov_nm: tuple[float, float]) -> Iterator[str]:
             )
         if sites.side_nm > min(fov_nm):
             yield f"sites.side_nm is {sites.side_nm:g}, expected at most the field of {min(fov_nm):g} nm"
-        if 2 * sites.border >= min(rows, cols):
-            yield f"sites.border is {sites.border}, expected below half of sites.shape = [{rows}, {cols}]"
+        if 2 * c.border >= min(rows, cols):
+            yield f"sites.border is {c.border}, expected below half of sites.shape = [{rows}, {cols}]"
         size = rows * cols
     for index in sites.exclude:
         if index >= size:

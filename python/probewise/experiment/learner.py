@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from probewise.experiment.belief import Belief, FitRecord
-from probewise.experiment.config import Configuration
+from probewise.experiment.config import FEWEST_TO_FIT, Configuration
 from probewise.experiment.describer import Describer, Scalarized
 from probewise.types import Description, FloatArray, IntArray
 
-FEWEST_TO_FIT = 4  # below it a fit only repeats its priors
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Seen:
 
     site: int
     description: Description
-    unbiased: bool
     told: bool = False
     residual: FloatArray | None = None
 
@@ -64,10 +62,10 @@ class Learner:
             return None
         return np.array([self.describer.value(seen.description) for seen in self.seen])
 
-    def learn(self, site: int, description: Description, *, unbiased: bool, again: Lesson | None = None) -> Lesson:
+    def learn(self, site: int, description: Description, *, again: Lesson | None = None) -> Lesson:
         """Take one frame in; with `again` (a journalled lesson) what was fitted then is put back, not fitted anew."""
         notices: list[str] = []
-        self.seen.append(Seen(site, description, unbiased))
+        self.seen.append(Seen(site, description))
         self._since_basis += 1
         self._since_fit += 1
         value: float | None = None
@@ -87,7 +85,7 @@ class Learner:
         values, candidates = self._located(seen)
         seen.told = len(values) > 0
         if seen.told:
-            self.belief.tell(seen.site, candidates, values, unbiased=seen.unbiased)
+            self.belief.tell(seen.site, candidates, values)
         return self._value(seen)
 
     def _value(self, seen: Seen) -> float | None:

@@ -12,11 +12,10 @@ from typing import Any
 from probewise.errors import ConfigurationError, InstrumentError, ScanError
 from probewise.experiment.budget import over_fluence, reason_to_stop
 from probewise.experiment.config import Configuration
-from probewise.experiment.dose import ScanDose
+from probewise.experiment.dose import ScanDose, electrons
 from probewise.experiment.history import StepRecord
 from probewise.experiment.learner import Lesson
 from probewise.experiment.opening import Opened
-from probewise.experiment.policy import is_space_filling
 from probewise.experiment.sources import Measurement
 from probewise.experiment.states import Plan, SiteState, Step
 from probewise.experiment.stopwatch import Stopwatch
@@ -55,6 +54,7 @@ class Loop:
         self._queue: deque[Plan] = deque(opened.queue)
         self._barred: set[int] = set()
         self._last_pixel_ns: int | None = None
+        self._idle_ns = 0
         self._elapsed_before_ns = opened.history.elapsed_ns
         self._started_ns = time.monotonic_ns()
 
@@ -130,6 +130,7 @@ class Loop:
         dose = opened.source.dose(plan.site)
         opened.recorder.reserve(len(opened.history.steps), plan.site, dose)
         self._emit("stage", "reserved")
+        self._idle_ns = self._rested_ns()
         if self._last_pixel_ns is not None:
             watch.ms["decision"] = (time.perf_counter_ns() - self._last_pixel_ns) * 1e-6
         try:
@@ -155,6 +156,13 @@ class Loop:
         state = SiteState.REJECTED if quality["reasons"] else SiteState.MEASURED
         return Shot(state, measurement, dose, quality)
 
+    def _rested_ns(self) -> int:
+        """Time since the last pixel that the beam rested on the specimen; none where it is blanked or simulated."""
+        table = self._configuration.instrument
+        if table.idle == "blank" or self._last_pixel_ns is None or not (table.realtime or self.opened.source.real):
+            return 0
+        return time.perf_counter_ns() - self._last_pixel_ns
+
     def _describe(self, shot: Shot, watch: Stopwatch) -> Description:
         with watch("describe"):
             description = self.opened.learner.describer.describe(shot.measurement)
@@ -164,7 +172,7 @@ class Loop:
     def _learn(self, plan: Plan, shot: Shot, description: Description, watch: Stopwatch) -> Lesson:
         self.opened.newest = shot.frame
         with watch("surrogate"):
-            lesson = self.opened.learner.learn(plan.site, description, unbiased=is_space_filling(plan))
+            lesson = self.opened.learner.learn(plan.site, description)
         for text in lesson.notices:
             self.opened.notice(text)
         self._emit("stage", "learnt")
@@ -184,9 +192,10 @@ class Loop:
             state=shot.state,
             value=None if lesson is None else lesson.value,
             duration_ns=shot.dose.duration_ns,
-            electrons=shot.dose.electrons or 0.0,
+            electrons=(shot.dose.electrons or 0.0) + electrons(self._idle_ns, self._configuration.current_pA or 0.0),
             fluence_e_per_A2=shot.dose.fluence_e_per_A2 or 0.0,
             elapsed_ns=self.elapsed_ns,
+            idle_ns=self._idle_ns,
             timings_ms=watch.ms,
         )
         notices = opened.take_notices()

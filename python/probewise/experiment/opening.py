@@ -20,7 +20,7 @@ from probewise.experiment.history import History, StepRecord
 from probewise.experiment.hooks import Hooks
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
-from probewise.experiment.policy import Chooser, is_space_filling
+from probewise.experiment.policy import Chooser
 from probewise.experiment.recorder import Recorder, SurveyRecord
 from probewise.experiment.sites import Candidates, Sites, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
@@ -186,7 +186,7 @@ def replay(recorder: Recorder, steps: Sequence[StepRecord], learner: Learner) ->
         if description is None:
             raise StorageError(f"journal {recorder.journal.path} is damaged: step {step.step} has no description")
         again = recorder.lesson(step.step, step.value)
-        learner.learn(step.site, description, unbiased=is_space_filling(step.plan), again=again)
+        learner.learn(step.site, description, again=again)
 
 
 class _Asking:
@@ -210,8 +210,11 @@ class _Asking:
 
 
 def assemble_learner(configuration: Configuration, sites: Sites, describer: Any, start_sites: int) -> Learner:
-    candidates = Candidates.over(sites, configuration.refine)
-    return Learner(describer, Belief(candidates, configuration.surrogate), configuration, start_sites)
+    from probewise.acquisition import objective
+
+    offset = objective(configuration.acquisition.objective).offset
+    belief = Belief(Candidates.over(sites, configuration.refine), configuration.surrogate, offset)
+    return Learner(describer, belief, configuration, start_sites)
 
 
 def _assemble(

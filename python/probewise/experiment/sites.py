@@ -90,7 +90,7 @@ def is_lattice(sites: Sites) -> bool:
 def always_excluded(sites: Sites, configuration: Configuration) -> BoolArray:
     """(sites,) bool: the border ring of a lattice and `sites.exclude`."""
     excluded = np.zeros(sites.shape, dtype=bool)
-    border = configuration.sites.border
+    border = configuration.border
     if border and is_lattice(sites):
         excluded[:] = True
         excluded[border:-border, border:-border] = False

@@ -100,6 +100,11 @@ class LiveSource:
             self.close()
             raise
 
+    @property
+    def real(self) -> bool:
+        """Hardware, on a clock of its own."""
+        return not self.name.startswith(("simulated:", "image:"))
+
     def _prepare(self) -> None:
         configuration, limits = self._configuration, self._session.limits
         wanted = configuration.pixel_nm
@@ -182,6 +187,8 @@ class ReplaySource:
         self.target = None
         if replay.target is not None:
             self.target = _target(replay)
+
+    real = False
 
     @property
     def told(self) -> bool:
