@@ -162,8 +162,8 @@ def thumbnails(run: Run, figure: SubFigure | Any, each: int = 4) -> str:
     """The frames of the sites of largest and smallest value, on one grey scale."""
     high, low = extreme_sites(run, each)
     picks = [(int(index), "#35b779") for index in high] + [(int(index), "#7b3294") for index in low]
-    if not len(run.frames):
-        said = "Values were told without frames" if picks else "No frame was accepted"
+    if not picks or not len(run.frames):
+        said = "Values were told without frames" if picks else "No frame has a value yet"
         figure.suptitle(said, fontsize=10)
         return f"{said}."
     axes = figure.subplots(1, 2 * each, squeeze=False)[0]
