@@ -118,6 +118,10 @@ def main() -> None:
         **machine(),
         "specimens": {},
     }
+    if arguments.out.exists():  # a run of some specimens leaves the others of a like run where they are
+        before = json.loads(arguments.out.read_text())
+        if {**before, "specimens": {}} == json.loads(json.dumps(result)):
+            result["specimens"] = before["specimens"]
     for name in arguments.specimens:
         seeds: list[dict[str, Any]] = []
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
