@@ -6,7 +6,8 @@ of the sites of interest (the specimen's own truth, excluded sites counted) at 0
 survey's dose included; beside it every baseline. Policies that look at no value follow a fixed order over the same
 sites at the same cost per frame, so that their recall needs no scan. One thread.
 
-    python bench/live_simulated.py [--seeds 10] [--first-seed 0] [--specimens nio-lsmo bfo ...] [--set table.key=value ...]
+    python bench/live_simulated.py [--seeds 10] [--first-seed 0] [--specimens nio-lsmo bfo ...]
+        [--set table.key=value ...]
 """
 
 from __future__ import annotations
@@ -117,6 +118,10 @@ def main() -> None:
         **machine(),
         "specimens": {},
     }
+    if arguments.out.exists():  # a run of some specimens leaves the others of a like run where they are
+        before = json.loads(arguments.out.read_text())
+        if {**before, "specimens": {}} == json.loads(json.dumps(result)):
+            result["specimens"] = before["specimens"]
     for name in arguments.specimens:
         seeds: list[dict[str, Any]] = []
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):

@@ -45,8 +45,47 @@ TABLES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
 }
 
 
+SPECIMENS = {
+    "nio-lsmo": "NiO pillars in LSMO",
+    "bfo": "BiFeO3 walls",
+    "graphene-boundary": "graphene, defects at a boundary",
+    "graphene-uncorrelated": "graphene, defects anywhere",
+}
+POLICIES = {"linear": "probewise", "random": "random", "raster": "raster", "survey-threshold": "survey, threshold"}
+
+
+def recall(results: Path) -> list[str]:
+    """Live runs on the simulated microscope: recall of the sites of interest with its 95 % interval."""
+    path = results / "live_simulated.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    lines = [
+        "",
+        f"| recall at {' / '.join(str(mark) for mark in found['marks'])} of one full raster's dose | "
+        + " | ".join(POLICIES.values())
+        + " |",
+        "|---|" + "---|" * len(POLICIES),
+    ]
+    counts = set()
+    for name, title in SPECIMENS.items():
+        if name in found["specimens"]:
+            counts.add(found["specimens"][name]["count"])
+            rows = found["specimens"][name]["table"]
+            cells = [
+                " / ".join(
+                    f"{value:.2f} ± {half:.2f}" if policy == "linear" else f"{value:.2f}"
+                    for value, half in zip(rows[policy]["recall"], rows[policy]["half_interval_95"], strict=True)
+                )
+                for policy in POLICIES
+            ]
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    seeds = " or ".join(str(count) for count in sorted(counts))
+    return [*lines, "", f"Linear workflow, default settings, {seeds} seeds: `python bench/live_simulated.py`."]
+
+
 def block(results: Path) -> str:
-    """The table as Markdown; files that were not measured are left out."""
+    """The tables as Markdown; files that were not measured are left out."""
     lines, machines = [], set()
     for name, rows in TABLES.items():
         path = results / f"{name}.json"
@@ -60,7 +99,8 @@ def block(results: Path) -> str:
     if not lines:
         return f"{BEGIN}\n{END}"
     head = ["| median, one thread | probewise | NumPy | command |", "|---|---|---|---|"]
-    return "\n".join([BEGIN, *head, *lines, "", f"Measured on {', '.join(sorted(machines))}.", END])
+    measured = f"Measured on {', '.join(sorted(machines))}."
+    return "\n".join([BEGIN, *head, *lines, "", measured, *recall(results), END])
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from probewise.app import cli, commands
+from probewise.experiment import Experiment, load
 
 SMALL = (
     "survey.shape=[64,64]", "sites.shape=[9,9]", "instrument.fov_nm=36", "sites.side_nm=4", "sites.pixel_nm=0.0625",
@@ -118,13 +119,12 @@ def test_a_run_is_drawn_summarised_resumed_and_exported(here, capsys):
     assert sum(line.startswith("step ") for line in lines) == 9
     assert lines[-1] == str(Path("r/report.png"))
     assert {"config.toml", "run.sqlite", "summary.json", "report.png", "report.html"} <= names("r")
-    before = Path("r/report.png").read_bytes()
+    Path("r/report.png").unlink()
+    Path("r/report.html").unlink()
 
     assert cli.status(["resume", "r", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == summary
-    assert cli.status(["report", "r"]) == 0
-    assert capsys.readouterr().out.strip() == str(Path("r/report.png"))
-    assert Path("r/report.png").read_bytes() == before, "the same journal gives the same picture"
+    assert {"report.png", "report.html"} <= names("r")
 
     assert cli.status(["export", "r", "r.hspy"]) == 0
     from rsciio.hspy import file_reader
@@ -151,8 +151,7 @@ def test_a_dry_run_moves_and_writes_nothing(here, capsys):
 def test_a_dry_run_predicts_what_the_run_then_costs(here, capsys):
     assert cli.status(["run", *small(), "--steps", "3", "--dry-run", "--json"]) == 0
     predicted = json.loads(capsys.readouterr().out)
-    assert cli.status(["run", *small(), "--steps", "3", "--out", "r", "--json"]) == 0
-    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    summary = Experiment(configuration=load(None, [*SMALL, "budget.steps=3", "run.out=r"])).run()
     assert predicted["electrons"] == pytest.approx(summary["dose"]["electrons"])
     assert predicted["max_e_per_A2"] == pytest.approx(summary["dose"]["max_e_per_A2"])
     assert predicted["raster_equivalents"] == pytest.approx(summary["exposure"]["raster_equivalents"])
@@ -215,11 +214,11 @@ def test_a_signal_ends_after_the_step_with_its_exit_code_and_the_run_goes_on(num
     assert running.returncode == code
     stopped = json.loads(out.splitlines()[-1])
     assert 2 <= stopped["steps"] < 8
+    Path("r/report.png").unlink()
+    assert cli.status(["report", "r"]) == 0  # of a run that has not ended
+    assert capsys.readouterr().out.strip() == str(Path("r/report.png"))
     assert Path("r/report.png").exists()
-    assert cli.status(["report", "r"]) == 0
-    capsys.readouterr()
-    assert cli.status(["resume", "r", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 8
+    assert Experiment.resume("r").run()["steps"] == 8
 
 
 def test_a_second_signal_aborts_at_once(here):

@@ -76,6 +76,14 @@ def test_a_replay_is_in_pixels_and_has_no_dose(tmp_path):
     assert "beam_current" not in found["sites"]["metadata"]["Acquisition_instrument"]["TEM"]
 
 
+def test_a_told_map_has_no_frames(tmp_path):
+    run = standin(tmp_path, shape=(8, 8), steps=5, replay=True, told=True, survey=False)
+    found = signals(export_hspy(run, tmp_path / "run.hspy"))
+    assert set(found) == {"posterior mean", "posterior standard deviation"}
+    assert {axis["units"] for axis in found["posterior mean"]["axes"]} == {"sites"}
+    assert found["posterior mean"]["metadata"]["AE"]["visited_yx_sites"].shape == (5, 2)
+
+
 def test_a_run_without_a_step_still_exports_its_maps(tmp_path):
     run = standin(tmp_path, shape=(8, 8), steps=0)
     assert set(signals(export_hspy(run, tmp_path / "run.hspy"))) == {

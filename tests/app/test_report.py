@@ -20,12 +20,11 @@ CASES = {
     "full": {"notices": ("site 231 was rejected: 12 % of its samples were not finite",) * 9},
     "no survey, no truth, no dose": {"survey": False, "truth": False, "dose": False},
     "replay": {"shape": (12, 14), "replay": True, "survey": False, "steps": 40},
+    "told map": {"shape": (9, 9), "replay": True, "told": True, "survey": False, "steps": 20},
     "one site": {"shape": (1, 1), "steps": 1, "survey": False},
     "no step": {"steps": 0},
     "2,000 sites": {"shape": (50, 50), "steps": 2000, "frame_px": 8},
-    "aborted": {"steps": 17, "rejected": 3, "refine": 2, "stop_reason": "signal: SIGINT"},
-    "all rejected": {"steps": 5, "rejected": 5, "truth": False},
-    "before a basis": {"steps": 5, "based": False},
+    "stopped before a basis": {"steps": 9, "rejected": 3, "refine": 2, "based": False},
 }
 
 

@@ -20,7 +20,6 @@ DEFAULTS = {  # the contract's table of defaults
     ("survey", "dwell_ns"): 1000,
     ("sites", "shape"): (25, 25),
     ("sites", "side_nm"): 8.0,
-    ("sites", "border"): 1,
     ("sites", "revisit"): "never",
     ("sites", "retries"): 1,
     ("scan", "path"): "raster",
@@ -53,6 +52,10 @@ def test_resolved_defaults() -> None:
     assert configuration.current_pA == 60.0
     assert configuration.pixel_nm == 0.02
     assert configuration.start_sites == 20
+    assert configuration.border == 1
+    assert load(sets=["run.replay=true"]).border == 0  # no window of a picture is more distorted than another
+    assert load(sets=["run.replay=true", "sites.border=2"]).border == 2
+    assert load(sets=["run.replay=true", "instrument.uri='image:map.npz'"]).start_sites == 4  # no components to fit
     assert configuration.refine == 2  # windows of a frame have positions of their own
     assert load(sets=["measure.kind=point"]).refine == 1
     assert load(sets=["sites.list=[[50.0,50.0]]"]).refine == 1
@@ -74,6 +77,8 @@ def test_resolved_defaults() -> None:
         ("sites.pixel_nm=nan", ("sites.pixel_nm", "finite")),
         ("sites.list=[[1.0,1.0]]", ("sites.list", "[1, 1]", "within 4 .. 196")),
         ("sites.list=[]", ("sites.list", "at least 1")),
+        ("component.by='spacing'", ("component.by is 'spacing'", "spacing_nm", "FILE.npy")),
+        ("component.sense='high'", ("component.sense", "deviation")),
         ("sites.exclude=[700]", ("sites.exclude", "700", "below 625")),
         ("sites.window_px=56", ("sites.window_px", "replay")),
         ("descriptor.window_px=500", ("descriptor.window_px is 500", "400 px")),
@@ -170,3 +175,9 @@ def test_schema_and_digest() -> None:
     assert "side_nm" in str(configuration.json_schema())
     assert configuration.digest() == load(sets=["run.out=elsewhere"]).digest()
     assert configuration.digest() != load(sets=["run.seed=1"]).digest()
+
+
+@pytest.mark.parametrize("by", ["rare", "residual", "intensity", "spacing_nm", "spacing_2_nm", "template.npy", 2])
+def test_what_can_be_followed(by: str | int) -> None:
+    configuration = load(overrides={"component": {"by": by, "sense": "deviation"}})
+    assert (configuration.component.by, configuration.component.sense) == (by, "deviation")

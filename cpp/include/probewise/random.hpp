@@ -32,9 +32,7 @@ PROBEWISE_HD RandomBlock philox(uint64_t key, uint64_t stream, uint64_t index) {
 }
 
 /// Uniform in the open interval (0, 1) from one word: never 0, so that its logarithm is finite.
-PROBEWISE_HD float uniform_open(uint32_t word) {
-  return (static_cast<float>(word >> 9) + 0.5f) * (1.0f / 8388608.0f);
-}
+PROBEWISE_HD float uniform_open(uint32_t word) { return (static_cast<float>(word >> 9) + 0.5f) * (1.0f / 8388608.0f); }
 
 /// Uniform in the open interval (0, 1) with 53 bits from two words.
 PROBEWISE_HD double uniform_open(uint32_t high, uint32_t low) {

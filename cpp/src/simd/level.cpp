@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "probewise/simd.hpp"
-
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+
+#include "probewise/simd.hpp"
 
 namespace probewise {
 
@@ -17,9 +17,12 @@ SimdLevel best_simd_level() noexcept {
 
 std::string_view simd_level_name(SimdLevel level) noexcept {
   switch (level) {
-    case SimdLevel::avx512: return "avx512";
-    case SimdLevel::avx2: return "avx2";
-    case SimdLevel::base: break;
+    case SimdLevel::avx512:
+      return "avx512";
+    case SimdLevel::avx2:
+      return "avx2";
+    case SimdLevel::base:
+      break;
   }
   return "base";
 }

@@ -49,7 +49,9 @@ def run(
     workflow: Annotated[str | None, typer.Option(metavar="linear", help="How a frame becomes a value.")] = None,
     objective: Annotated[str | None, typer.Option(metavar="cover|discover|reconstruct")] = None,
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="An acquisition or a baseline.")] = None,
-    component: Annotated[str | None, typer.Option(metavar="ask|rare|max-variance|INDEX|FILE")] = None,
+    component: Annotated[
+        str | None, typer.Option(metavar="ask|rare|max-variance|INDEX|COLUMN|FILE", help="What a site's value is.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Budget in sub-scans.")] = None,
     seconds: Annotated[float | None, typer.Option(metavar="T", help="Budget in seconds.")] = None,
     max_fluence: Annotated[float | None, typer.Option(metavar="E", help="Budget in e/A^2 at any place.")] = None,

@@ -51,7 +51,7 @@ def random_band(interesting: int, reachable: int, free: int, visits: np.ndarray)
 def recall(run: Run, axes: Axes) -> str:
     """What share of the interesting sites was found, against what it cost, beside all baselines."""
     curve = np.asarray(run.recall_curve, dtype=np.float64)
-    replay = unit(run) == "px"
+    replay = unit(run) != "nm"
     column = 0 if replay else 1
     visits = np.rint(curve[:, 0] * run.sites.size).astype(np.int64)
     x = curve[:, column]
@@ -162,12 +162,13 @@ def thumbnails(run: Run, figure: SubFigure | Any, each: int = 4) -> str:
     """The frames of the sites of largest and smallest value, on one grey scale."""
     high, low = extreme_sites(run, each)
     picks = [(int(index), "#35b779") for index in high] + [(int(index), "#7b3294") for index in low]
+    if not picks or not len(run.frames):
+        said = "Values were told without frames" if picks else "No frame has a value yet"
+        figure.suptitle(said, fontsize=10)
+        return f"{said}."
     axes = figure.subplots(1, 2 * each, squeeze=False)[0]
     for blank in axes[len(picks) :]:
         blank.set_axis_off()
-    if not picks:
-        figure.suptitle("Frames: none was accepted", fontsize=10)
-        return "No frame was accepted."
     frames = [run.frames[index] for index, _ in picks]
     dark, bright = (
         float(q) for q in np.nanpercentile(np.concatenate([f.image().ravel() for f in frames]), (0.5, 99.5))

@@ -16,6 +16,7 @@ import numpy as np
 
 from probewise.app.facts import summary_of
 from probewise.app.files import replace_with
+from probewise.app.panels import unit
 from probewise.errors import ConfigurationError
 from probewise.types import SiteLattice
 
@@ -55,7 +56,7 @@ def _write(run: Run, path: Path) -> None:
         file.attrs["file_format"] = "HyperSpy"
         file.attrs["file_format_version"] = FORMAT_VERSION
         experiments = file.create_group("Experiments")
-        if len(run.visited):
+        if len(run.frames):
             _frames(run, experiments)
         if run.survey is not None:
             _survey(run, experiments)
@@ -66,19 +67,19 @@ def _frames(run: Run, experiments: Any) -> None:
     first = run.frames[0]
     channels = len(first.channels)
     rows, cols = first.shape
-    shape = (len(run.visited), *([channels] if channels > 1 else []), rows, cols)
-    axes = [Axis("visit", len(run.visited), navigate=True)]
+    shape = (len(run.frames), *([channels] if channels > 1 else []), rows, cols)
+    axes = [Axis("visit", len(run.frames), navigate=True)]
     if channels > 1:
         axes.append(Axis("channel", channels, navigate=True))
     calibrated = _calibrated(run)
     pixel = first.pixel_nm if calibrated else (1.0, 1.0)
-    units = "nm" if calibrated else "px"
+    units = unit(run)
     axes += [Axis("y", rows, pixel[0], units=units), Axis("x", cols, pixel[1], units=units)]
     signal = _signal(experiments, "sites", axes, run, channels=first.channels)
     data = signal.create_dataset(
         "data", shape, np.float32, chunks=(*(1 for _ in shape[:-2]), rows, cols), compression="gzip"
     )
-    for visit in range(len(run.visited)):
+    for visit in range(len(run.frames)):
         frame = run.frames[visit]
         if frame.shape != (rows, cols) or len(frame.channels) != channels:
             raise ConfigurationError(
@@ -103,7 +104,7 @@ def _posterior(run: Run, experiments: Any) -> None:
     if not isinstance(run.sites, SiteLattice):
         return  # sites of a list form no image; AE holds their values
     shape = run.candidates
-    units = "nm" if _calibrated(run) else "px"
+    units = unit(run)
     steps = [side / size for side, size in zip(run.sites.fov_nm, shape, strict=True)]
     axes = [Axis(name, size, step, step / 2, units) for name, size, step in zip(("y", "x"), shape, steps, strict=True)]
     for title, values in (("posterior mean", run.mean), ("posterior standard deviation", run.std)):
@@ -166,7 +167,7 @@ def autonomous_experiment(run: Run) -> dict[str, Any]:
     """The `AE` group: what was measured where, in which order and why, and what was concluded from it."""
     summary = summary_of(run)
     visited = np.asarray(run.visited, dtype=np.int64)
-    length = "nm" if _calibrated(run) else "px"
+    length = unit(run)
     tree: dict[str, Any] = {
         "source": summary["source"],
         "seed": int(summary["seed"]),

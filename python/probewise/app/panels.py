@@ -33,7 +33,10 @@ class Panel(Protocol):
 
 
 def unit(run: Run) -> str:
-    return "px" if run.source.startswith("replay:") else "nm"
+    """Of the field's coordinates: a told map has neither length nor pixels."""
+    if not run.source.startswith("replay:"):
+        return "nm"
+    return "px" if len(run.frames) else "sites"
 
 
 def extent(run: Run) -> tuple[float, float, float, float]:

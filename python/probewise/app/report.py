@@ -89,7 +89,7 @@ def overview(run: Run) -> Overview:
 
     tiles = chosen_panels(run)
     rows = -(-len(tiles) // COLUMNS)
-    heights = [0.62, *([4.55] * rows), 2.55, 2.3]
+    heights = [0.62, *([4.55] * rows), 2.55 if len(run.frames) else 0.4, 2.3]
     parts: list[tuple[str, str, Any]] = []
     figure = Figure(figsize=(16.6, sum(heights)), layout=ConstrainedLayoutEngine(w_pad=0.16, h_pad=0.1))
     figure.set_dpi(DPI)
@@ -117,7 +117,7 @@ def _foot(run: Run, area: Any) -> None:
             y = 0.9 - row * 0.86 / max(half, 1)
             left = 0.01 + 0.31 * column
             area.text(left, y, name, fontsize=8.5, color=panels.GREY, va="top")
-            area.text(left + 0.105, y, textwrap.shorten(value, 46, placeholder=" ..."), fontsize=8.5, va="top")
+            area.text(left + 0.105, y, textwrap.shorten(value, 56, placeholder=" ..."), fontsize=8.5, va="top")
     lines: list[str] = []
     for notice in run.notices:
         lines += textwrap.wrap(str(notice), 76, initial_indent="- ", subsequent_indent="  ")

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from probewise.experiment.config import SurrogateTable
 from probewise.experiment.sites import Candidates
 from probewise.types import FloatArray, IntArray
+
+Offset: TypeAlias = Literal["level", "lowest"]
 
 NOISE_EXPLAINS = 0.8  # share of noise from which on nothing is left to map, as in the surrogate's fit
 
@@ -41,6 +43,12 @@ class FitRecord:
         explained_by_noise = self.noise >= NOISE_EXPLAINS * (self.variance + self.noise)
         return self.stable or (self.evaluations > 0 and not explained_by_noise and self.lengthscale < self.spacing)
 
+    @property
+    def at_upper_bound(self) -> list[str]:
+        """Those of `at_bound` that wanted to be larger; a noise at its lower bound is that of good data."""
+        typical = {"lengthscale": self.spacing, "variance": 1.0, "noise": 1.0}  # each between its bounds
+        return [name for name in self.at_bound if getattr(self, name) > typical[name]]
+
     def as_dict(self) -> dict[str, Any]:
         return {**self.__dict__, "at_bound": list(self.at_bound)}
 
@@ -56,19 +64,19 @@ class Told:
     site: int
     candidates: IntArray
     values: FloatArray
-    unbiased: bool
 
 
 class Belief:
     """The Gaussian process over the candidates, in standardised values.
 
-    The offset is the mean of the sites that were chosen without looking at values: chosen ones would pull it up.
+    offset  what is subtracted, and so the prior mean of places not measured: the values' "level" or the "lowest"
     """
 
-    def __init__(self, candidates: Candidates, table: SurrogateTable) -> None:
+    def __init__(self, candidates: Candidates, table: SurrogateTable, offset: Offset = "level") -> None:
         from probewise.surrogate import GaussianProcess
 
         self.candidates = candidates
+        self._rule: Offset = offset
         self.offset, self.scale = 0.0, 1.0
         self.told: list[Told] = []
         self.last_fit: FitRecord | None = None
@@ -80,11 +88,11 @@ class Belief:
             precision=table.precision,
         )
 
-    def tell(self, site: int, candidates: IntArray, values: FloatArray, *, unbiased: bool) -> None:
+    def tell(self, site: int, candidates: IntArray, values: FloatArray) -> None:
         """Add one frame's values; several at one candidate are averaged first, since one frame's windows overlap."""
         unique, inverse = np.unique(candidates, return_inverse=True)
         means = np.bincount(inverse, weights=values) / np.bincount(inverse)
-        self.told.append(Told(site, unique, means, unbiased))
+        self.told.append(Told(site, unique, means))
         self.gp.tell(unique, (means - self.offset) / self.scale)
 
     def replace(self, candidates: list[IntArray], values: list[FloatArray]) -> None:
@@ -99,10 +107,14 @@ class Belief:
         """Offset and scale from all values so far, and everything told again with them."""
         if not self.told:
             return
-        unbiased = [told.values.mean() for told in self.told if told.unbiased]
         everything = np.concatenate([told.values for told in self.told])
+        if self._rule == "lowest":
+            offset = float(everything.min())
+        else:
+            self.gp.set_values(everything)
+            offset = float(self.gp.level())
         spread = float(everything.std())
-        self._restate(float(np.mean(unbiased)) if unbiased else float(everything.mean()), spread if spread > 0 else 1.0)
+        self._restate(offset, spread if spread > 0 else 1.0)
 
     def _restate(self, offset: float, scale: float) -> None:
         self.offset, self.scale = offset, scale
@@ -110,9 +122,10 @@ class Belief:
         self.gp.set_values((everything - offset) / scale)
 
     def fit(self) -> FitRecord:
-        """Standardise and move the hyper-parameters by MAP."""
+        """Standardise, move the hyper-parameters by MAP, and standardise again: the level depends on them."""
         self.standardise()
         result = self.gp.fit()
+        self.standardise()
         self.last_fit = FitRecord(
             lengthscale=float(result.lengthscale),
             variance=float(result.variance),
@@ -129,9 +142,9 @@ class Belief:
 
     def apply(self, record: FitRecord) -> None:
         """The state that `fit` left behind, from its record."""
-        self._restate(record.offset, record.scale)
         if record.evaluations > 0:  # otherwise nothing moved then
             self.gp.set_hyperparameters(record.lengthscale, record.variance, record.noise)
+        self._restate(record.offset, record.scale)
         self.last_fit = record
 
     @property

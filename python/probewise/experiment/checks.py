@@ -48,6 +48,11 @@ def _measurement(c: Configuration) -> Iterator[str]:
 
 
 def _component(c: Configuration) -> Iterator[str]:
+    from probewise.experiment.config import COLUMNS, RULES
+
+    by = c.component.by
+    if isinstance(by, str) and by not in (*RULES, *COLUMNS) and not by.endswith(".npy"):
+        yield f"component.by is {by!r}, expected one of {', '.join((*RULES, *COLUMNS))}, an index or a FILE.npy"
     index = c.component.by if isinstance(c.component.by, int) else c.component.index
     if index is not None and index >= c.descriptor.components:
         yield f"component.index is {index}, expected below descriptor.components = {c.descriptor.components}"
@@ -86,8 +91,8 @@ def geometry(c: Configuration, fov_nm: tuple[float, float]) -> Iterator[str]:
             )
         if sites.side_nm > min(fov_nm):
             yield f"sites.side_nm is {sites.side_nm:g}, expected at most the field of {min(fov_nm):g} nm"
-        if 2 * sites.border >= min(rows, cols):
-            yield f"sites.border is {sites.border}, expected below half of sites.shape = [{rows}, {cols}]"
+        if 2 * c.border >= min(rows, cols):
+            yield f"sites.border is {c.border}, expected below half of sites.shape = [{rows}, {cols}]"
         size = rows * cols
     for index in sites.exclude:
         if index >= size:

@@ -17,9 +17,12 @@ from probewise.errors import ConfigurationError
 from probewise.experiment import toml_text
 from probewise.experiment.checks import cross_checks
 
+RULES = ("rare", "max-variance", "ask", "index", "callback")
+COLUMNS = ("residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm")
 BASELINES = ("raster", "serpentine", "coarse-to-fine", "halton", "random", "max-std", "survey-threshold")
 ACQUISITIONS = ("ucb", "ei", "log-ei", "pi", "thompson", "straddle", "target")
 DESIGNS = ("halton", "random", "raster", "serpentine", "coarse-to-fine")
+FEWEST_TO_FIT = 4  # values: below it a fit of the surrogate only repeats its priors
 KERNELS = (
     "rbf", "matern12", "matern32", "matern52", "rq", "product-matern12", "product-matern32", "product-matern52",
 )  # fmt: skip
@@ -69,7 +72,11 @@ class SurveyTable(Table):
 
 
 class SitesTable(Table):
-    """Where sub-scans may be taken: a lattice over the field, or `list` of centres (y, x) nm from its top left."""
+    """Where sub-scans may be taken: a lattice over the field, or `list` of centres (y, x) nm from its top left.
+
+    border: unset, 1 ring of a lattice, whose scans are the most distorted; 0 in a replay, where none is
+    window_px, step_px: of a replay's windows; unset, 64 and a quarter of a window
+    """
 
     shape: Shape = (25, 25)
     list: Points | None = None
@@ -77,7 +84,7 @@ class SitesTable(Table):
     pixel_nm: Positive | None = None
     window_px: Count | None = None
     step_px: Count | None = None
-    border: Annotated[int, Field(ge=0)] = 1
+    border: Annotated[int, Field(ge=0)] | None = None
     exclude: Indices = ()
     overlap: bool = False
     revisit: Literal["never"] = "never"
@@ -110,7 +117,14 @@ class DescriptorTable(Table):
 
 
 class ComponentTable(Table):
-    """`by`: a rule, an index, `ask`, a file with a template, or `callback` for one given in Python."""
+    """Which column of values is followed.
+
+    by: a rule ("rare", "max-variance"), a component's index, "ask", "index" (then `index`), a template (FILE.npy), a
+    value of the workflow's own ("residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm"), or "callback"
+    for one given in Python
+    sense: what is high: "maximise" or "minimise" the column, "deviation" from its median, or "auto", by which the
+    rare sites are high
+    """
 
     by: Annotated[int, Field(ge=0)] | str = "rare"
     index: Annotated[int, Field(ge=0)] | None = None
@@ -139,6 +153,10 @@ class AcquisitionTable(Table):
 
 
 class StartTable(Table):
+    """sites: unset, 5 for each component and at least 20, or 4 in the replay of a told map, which has no components;
+    more where the objective begins with a share of all sites
+    """
+
     sites: Annotated[int, Field(ge=1)] | None = None
     design: Literal[DESIGNS] = "halton"  # type: ignore[valid-type]
 
@@ -211,6 +229,13 @@ class Configuration(Table):
         return self.sites.pixel_nm
 
     @property
+    def border(self) -> int:
+        """Rings of the lattice left out."""
+        if self.sites.border is not None:
+            return self.sites.border
+        return 0 if self.run.replay else 1
+
+    @property
     def replay_window_px(self) -> int:
         return self.sites.window_px or 64
 
@@ -228,12 +253,19 @@ class Configuration(Table):
 
     @property
     def start_sites(self) -> int:
-        """Sites of the start design, unless told otherwise.
+        """Sites of the start design, unless told otherwise; a told map has no components.
 
         A component that no start site shows cannot be followed. Of 12 sites none shows a phase that one site in eight
         holds with a probability of 0.2, of 20 sites 0.07.
         """
-        return self.start.sites if self.start.sites is not None else max(5 * self.descriptor.components, 20)
+        if self.start.sites is not None:
+            return self.start.sites
+        return FEWEST_TO_FIT if self.told_map else max(5 * self.descriptor.components, 20)
+
+    @property
+    def told_map(self) -> bool:
+        """A replay of values instead of pictures."""
+        return self.run.replay and self.instrument.uri.lower().endswith(".npz")
 
     @model_validator(mode="after")
     def _check(self) -> Configuration:

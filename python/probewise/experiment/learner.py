@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from probewise.errors import ConfigurationError
 from probewise.experiment.belief import Belief, FitRecord
-from probewise.experiment.config import Configuration
+from probewise.experiment.config import FEWEST_TO_FIT, Configuration
 from probewise.experiment.describer import Describer, Scalarized
 from probewise.types import Description, FloatArray, IntArray
 
-FEWEST_TO_FIT = 4  # below it a fit only repeats its priors
+NO_VALUE = "a site gave no finite value in any window: it counts as measured and the surrogate is told nothing there"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class Seen:
 
     site: int
     description: Description
-    unbiased: bool
     told: bool = False
     residual: FloatArray | None = None
 
@@ -64,20 +64,20 @@ class Learner:
             return None
         return np.array([self.describer.value(seen.description) for seen in self.seen])
 
-    def learn(self, site: int, description: Description, *, unbiased: bool, again: Lesson | None = None) -> Lesson:
+    def learn(self, site: int, description: Description, *, again: Lesson | None = None) -> Lesson:
         """Take one frame in; with `again` (a journalled lesson) what was fitted then is put back, not fitted anew."""
         notices: list[str] = []
-        self.seen.append(Seen(site, description, unbiased))
+        self.seen.append(Seen(site, description))
         self._since_basis += 1
         self._since_fit += 1
         value: float | None = None
         if self.describer.fitted:
             value = self._tell(self.seen[-1])
-            if value is None:
-                notices.append(f"site {site} gave no finite value: the surrogate is not told")
         basis = self._basis(notices) if again is None else self._basis_again(again.basis)
         if basis is not None:
             value = self._value(self.seen[-1])
+        if value is None and self.describer.fitted:
+            notices.append(NO_VALUE)
         fit = self._fit(basis is not None, notices) if again is None else self._fit_again(again.fit)
         return Lesson(value, basis, fit, tuple(notices))
 
@@ -87,7 +87,7 @@ class Learner:
         values, candidates = self._located(seen)
         seen.told = len(values) > 0
         if seen.told:
-            self.belief.tell(seen.site, candidates, values, unbiased=seen.unbiased)
+            self.belief.tell(seen.site, candidates, values)
         return self._value(seen)
 
     def _value(self, seen: Seen) -> float | None:
@@ -116,7 +116,10 @@ class Learner:
     def _basis(self, notices: list[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         if not self._basis_due():
             return None
-        report = self.describer.fit([seen.description for seen in self.seen], seed=self._configuration.run.seed)
+        try:
+            report = self.describer.fit([seen.description for seen in self.seen], seed=self._configuration.run.seed)
+        except ValueError as error:  # the rule finds nothing in what was measured
+            raise ConfigurationError(f"component.by is {self._configuration.component.by!r}: {error}") from error
         notices.extend(report.notices)
         self._take_basis()
         return self.describer.state(), _plain(report)
@@ -154,8 +157,8 @@ class Learner:
             notices.append("the surrogate's fit is unstable")
         elif record.lengthscale < 1.0:
             notices.append("the fitted lengthscale is under the pitch: neighbouring sites tell little of each other")
-        elif record.at_bound:
-            notices.append(f"the surrogate's fit stopped at a bound of its {' and '.join(record.at_bound)}")
+        elif record.at_upper_bound:
+            notices.append(f"the surrogate's fit stopped at the upper bound of its {record.at_upper_bound[0]}")
         return record
 
     def _fit_again(self, fit: FitRecord | None) -> FitRecord | None:

@@ -16,7 +16,6 @@ from probewise.experiment.dose import ScanDose, electrons
 from probewise.experiment.history import StepRecord
 from probewise.experiment.learner import Lesson
 from probewise.experiment.opening import Opened
-from probewise.experiment.policy import is_space_filling
 from probewise.experiment.sources import Measurement
 from probewise.experiment.states import Plan, SiteState, Step
 from probewise.experiment.stopwatch import Stopwatch
@@ -110,20 +109,15 @@ class Loop:
             if not self._budget.given:
                 self.stop_reason = choice.reached
                 return False
-            self._say_reached(choice.reached)
+            opened.notice_kind(
+                f"the objective's own stop rule was met at step {len(opened.history.steps)} and the given budget "
+                f"goes on: {choice.reached}"
+            )
         for plan in choice.plans:
             if plan.reason:
                 opened.notice(f"{plan.reason}; sites are spread evenly")
         self._queue.extend(choice.plans)
         return True
-
-    def _say_reached(self, reason: str) -> None:
-        """Once a run: the numbers in it change from step to step."""
-        begin = "the objective's own stop rule was met"
-        if not any(text.startswith(begin) for text in self.opened.noticed):
-            self.opened.notice(
-                f"{begin} at step {len(self.opened.history.steps)} and the given budget goes on: {reason}"
-            )
 
     def _shoot(self, plan: Plan, watch: Stopwatch) -> Shot:
         """Book the dose, scan, and judge the frame."""
@@ -151,6 +145,9 @@ class Loop:
             self._last_pixel_ns = time.perf_counter_ns()
         watch.split("scan", "vendor", dose.duration_ns * 1e-6 if dose.duration_ns else 0.0)
         self._emit("stage", "scanned")
+        if isinstance(measurement, Frame):
+            for text in measurement.notices:
+                opened.notice_kind(text)
         quality = opened.judge(measurement, plan.site)
         for reason in quality["reasons"]:
             opened.notice(f"step {len(opened.history.steps)}: {reason}")
@@ -173,7 +170,7 @@ class Loop:
     def _learn(self, plan: Plan, shot: Shot, description: Description, watch: Stopwatch) -> Lesson:
         self.opened.newest = shot.frame
         with watch("surrogate"):
-            lesson = self.opened.learner.learn(plan.site, description, unbiased=is_space_filling(plan))
+            lesson = self.opened.learner.learn(plan.site, description)
         for text in lesson.notices:
             self.opened.notice(text)
         self._emit("stage", "learnt")

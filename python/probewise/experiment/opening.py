@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from probewise.experiment.history import History, StepRecord
 from probewise.experiment.hooks import Hooks
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
-from probewise.experiment.policy import Chooser, is_space_filling
+from probewise.experiment.policy import Chooser
 from probewise.experiment.recorder import Recorder, SurveyRecord
 from probewise.experiment.sites import Candidates, Sites, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
@@ -64,7 +65,9 @@ class Opened:
 
         scan, context = planned
         armed = Armed(measurement.sequence, scan, context, measurement.channels, scan.duration_ns)
-        self.last_quality = quality = gate(measurement, armed, previous=self.last_quality)
+        self.last_quality = quality = gate(
+            measurement, armed, saturation=self.source.saturation, previous=self.last_quality
+        )
         return {
             "reasons": list(quality.reasons),
             "finite_fraction": _finite(quality.finite_fraction),
@@ -78,6 +81,11 @@ class Opened:
         if text not in self.noticed:
             self.noticed.append(text)
             self.pending.append(text)
+
+    def notice_kind(self, text: str) -> None:
+        """As `notice`, for texts that differ in their numbers only: the first of them once a run."""
+        if all(_without_numbers(said) != _without_numbers(text) for said in self.noticed):
+            self.notice(text)
 
     def take_notices(self) -> tuple[str, ...]:
         taken, self.pending = tuple(self.pending), []
@@ -186,7 +194,7 @@ def replay(recorder: Recorder, steps: Sequence[StepRecord], learner: Learner) ->
         if description is None:
             raise StorageError(f"journal {recorder.journal.path} is damaged: step {step.step} has no description")
         again = recorder.lesson(step.step, step.value)
-        learner.learn(step.site, description, unbiased=is_space_filling(step.plan), again=again)
+        learner.learn(step.site, description, again=again)
 
 
 class _Asking:
@@ -210,8 +218,11 @@ class _Asking:
 
 
 def assemble_learner(configuration: Configuration, sites: Sites, describer: Any, start_sites: int) -> Learner:
-    candidates = Candidates.over(sites, configuration.refine)
-    return Learner(describer, Belief(candidates, configuration.surrogate), configuration, start_sites)
+    from probewise.acquisition import objective
+
+    offset = objective(configuration.acquisition.objective).offset
+    belief = Belief(Candidates.over(sites, configuration.refine), configuration.surrogate, offset)
+    return Learner(describer, belief, configuration, start_sites)
 
 
 def _assemble(
@@ -267,7 +278,7 @@ def _survey(
         source.checkpoint(),
         survey.site_means,
     )
-    notices = list(survey.notices)
+    notices = [*(() if survey.frame is None else survey.frame.notices), *survey.notices]
     recorder.write_survey(survey.frame, record, [*source.notices, *notices])
     return record, survey.frame, notices
 
@@ -284,6 +295,10 @@ def _lost_notice(opened: Opened, recorder: Recorder) -> str:
         f"{opened.history.lost_electrons:.4g} electrons were lost with frames cut by a death: "
         f"with them the largest fluence so far is {true:.4g} e/A^2"
     )
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "", text)
 
 
 def _finite(value: float) -> float | None:

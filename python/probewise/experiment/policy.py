@@ -227,11 +227,6 @@ class Chooser:
         return np.asarray(distance / np.hypot(*self._sites.fov_nm))
 
 
-def is_space_filling(plan: Plan) -> bool:
-    """Was the site chosen without looking at any value or at the survey?"""
-    return plan.policy in (*ORDERS, "space filling")
-
-
 def _first_free(order: IntArray, taken: BoolArray) -> int:
     return int(order[np.flatnonzero(~taken[order])[0]])
 

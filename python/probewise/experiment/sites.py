@@ -40,13 +40,19 @@ class SiteList:
 
     @cached_property
     def pitch_nm(self) -> tuple[float, float]:
-        """Median distance to the nearest other site; the side when there is one site only."""
+        """(y, x) of the grid; without one the median distance to the nearest other site, and of one site its side."""
         points = self.centres_nm
         if len(points) < 2:
             return (self.side_nm, self.side_nm)
-        distance = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
-        np.fill_diagonal(distance, np.inf)
-        typical = float(np.median(distance.min(axis=1)))
+        if self.grid is not None:
+            rows, cols = self.grid
+            along = points.reshape(rows, cols, 2)
+            down = float(along[1, 0, 0] - along[0, 0, 0]) if rows > 1 else self.side_nm
+            across = float(along[0, 1, 1] - along[0, 0, 1]) if cols > 1 else self.side_nm
+            return (down, across)
+        from scipy.spatial import KDTree
+
+        typical = float(np.median(KDTree(points).query(points, k=2)[0][:, 1]))
         return (typical, typical)
 
 
@@ -90,7 +96,7 @@ def is_lattice(sites: Sites) -> bool:
 def always_excluded(sites: Sites, configuration: Configuration) -> BoolArray:
     """(sites,) bool: the border ring of a lattice and `sites.exclude`."""
     excluded = np.zeros(sites.shape, dtype=bool)
-    border = configuration.sites.border
+    border = configuration.border
     if border and is_lattice(sites):
         excluded[:] = True
         excluded[border:-border, border:-border] = False

@@ -13,7 +13,7 @@ from probewise.experiment.config import Configuration
 from probewise.experiment.dose import ScanDose, full_raster_ns, scan_dose
 from probewise.experiment.sites import SiteList, Sites, SiteScans, check_limits, sites_of
 from probewise.experiment.truth import Target
-from probewise.types import Checkpointed, Context, Frame, IntArray, RasterROI, Scan, Truth
+from probewise.types import Checkpointed, Context, Frame, IntArray, Scan, Truth
 
 Measurement: TypeAlias = Frame | float
 
@@ -27,6 +27,7 @@ class Source(Protocol):
     full_raster_ns: float | None
     shape: tuple[int, int]
     notices: list[str]
+    saturation: float | None
 
     def plan(self, site: int) -> tuple[Scan, Context] | None: ...
 
@@ -85,10 +86,12 @@ class LiveSource:
     def __init__(self, instrument: Any, configuration: Configuration) -> None:
         from probewise.instrument.session import session
 
-        self.notices: list[str] = []
+        self.notices: list[str] = [str(text) for text in getattr(instrument, "notices", ())]
         self._configuration = configuration
         self._instrument = instrument
         self.name = str(getattr(instrument, "source", configuration.instrument.uri))
+        saturation = getattr(instrument, "saturation", None)
+        self.saturation = None if saturation is None else float(saturation)
         self.fov_nm = _field(configuration, instrument)
         self.sites = sites_of(configuration, self.fov_nm)
         table = configuration.instrument
@@ -106,6 +109,8 @@ class LiveSource:
         return not self.name.startswith(("simulated:", "image:"))
 
     def _prepare(self) -> None:
+        from probewise.scan import raster
+
         configuration, limits = self._configuration, self._session.limits
         wanted = configuration.pixel_nm
         if wanted is None:
@@ -126,7 +131,7 @@ class LiveSource:
         survey = configuration.survey
         self._survey: tuple[Scan, Context] | None = None
         if survey.shape != "none":
-            scan = RasterROI(survey.shape, survey.dwell_ns, flyback_ns=limits.flyback_ns)
+            scan = raster(survey.shape, survey.dwell_ns, limits=limits)
             check_limits(scan, configuration.scan.channels, max(self.fov_nm), limits)
             self._survey = (scan, Context(self.fov_nm))
 
@@ -152,11 +157,13 @@ class LiveSource:
         return self._session.acquire(scan, context, self._configuration.scan.channels)
 
     def checkpoint(self) -> dict[str, int]:
-        return self._instrument.checkpoint() if isinstance(self._instrument, Checkpointed) else {}
+        """State of the instrument, read on the thread that owns it."""
+        return self._session.call(self._instrument.checkpoint) if isinstance(self._instrument, Checkpointed) else {}
 
     def restore(self, state: dict[str, int]) -> None:
-        if isinstance(self._instrument, Checkpointed):
-            self._instrument.restore(state)
+        instrument = self._instrument
+        if isinstance(instrument, Checkpointed):
+            self._session.call(lambda: instrument.restore(state))
         else:
             self.notices.append("the instrument keeps no checkpoint: what was measured before may have drifted since")
 
@@ -183,6 +190,7 @@ class ReplaySource:
         self.notices = list(replay.notices)
         self.shape = (replay.window_px, replay.window_px)
         self.full_raster_ns = None
+        self.saturation: float | None = None
         self.sites = _replay_sites(replay.shape, replay.corners, replay.window_px, replay.step_px, replay.pixel_nm)
         self.target = None
         if replay.target is not None:

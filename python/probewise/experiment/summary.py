@@ -89,12 +89,19 @@ def summarise(
         time_s={
             "wall": wall_s,
             "beam": history.beam_ns * 1e-9,
-            "beam_duty": history.beam_ns * 1e-9 / wall_s if configuration.instrument.realtime and wall_s > 0 else None,
+            "beam_duty": history.beam_ns * 1e-9 / wall_s if _real_clock(configuration) and wall_s > 0 else None,
         },
         latency_ms=latency([step.timings_ms for step in history.steps]),
         models=[],
         notices=list(dict.fromkeys(notices)),
     )
+
+
+def _real_clock(configuration: Configuration) -> bool:
+    """Simulated samples and pictures are scanned in no time unless told to take it."""
+    table = configuration.instrument
+    virtual = configuration.run.replay or table.simulated or table.uri.startswith("image:")
+    return table.realtime or not virtual
 
 
 def _exposure(history: History, full_raster_ns: float | None) -> dict[str, Any]:

@@ -232,6 +232,11 @@ class SimulatedInstrument:
         return 0.01 * cross_section_A2(6, self.probe.voltage_kV, self.probe.detector_mrad, self.probe.convergence_mrad)
 
     @property
+    def saturation(self) -> float | None:
+        """Count at which the detector saturates, None for none."""
+        return self.detector.saturation
+
+    @property
     def clock_ns(self) -> int:
         return self._clock_ns
 

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: BSD-3-Clause
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from probewise.experiment.belief import Belief
+from probewise.experiment.config import SurrogateTable
+from probewise.experiment.sites import Candidates
+from probewise.surrogate import GaussianProcess
+from probewise.types import SiteLattice
+
+
+def told(offset: str, values: list[float]) -> Belief:
+    belief = Belief(Candidates.over(SiteLattice((20, 20), 1.0, (40.0, 40.0)), 1), SurrogateTable(), offset)  # type: ignore[arg-type]
+    for number, value in enumerate(values):
+        belief.tell(number * 7, np.array([number * 7]), np.array([value]))
+    return belief
+
+
+VALUES = [3.0, 3.1, 2.9, 3.2, 9.0, 2.8, 3.0, 8.5]
+
+
+def test_lowest_takes_the_lowest_told_value() -> None:
+    belief = told("lowest", VALUES)
+    record = belief.fit()
+    assert record.offset == belief.offset == 2.8
+    assert belief.mean[399] == pytest.approx(2.8, abs=0.5)  # far from all told sites: the prior mean
+
+
+def test_level_takes_the_process_s_own() -> None:
+    belief = told("level", VALUES)
+    record = belief.fit()
+    plain = GaussianProcess(belief.candidates.space, kernel="matern52", lengthscale=record.lengthscale)
+    plain.set_hyperparameters(record.lengthscale, record.variance, record.noise)
+    plain.tell(np.arange(8) * 7, np.array(VALUES))
+    assert record.offset == pytest.approx(plain.level(), rel=1e-9)
+    assert record.offset == belief.offset
+
+
+@pytest.mark.parametrize("offset", ["level", "lowest"])
+def test_a_record_gives_the_same_state_to_the_bit(offset: str) -> None:
+    living, again = told(offset, VALUES), told(offset, VALUES)
+    again.apply(living.fit())
+    assert living.mean.tobytes() == again.mean.tobytes()
+    assert living.std.tobytes() == again.std.tobytes()
