@@ -26,16 +26,19 @@ def volume(points):
     return abs(np.linalg.det(np.vstack([np.ones(len(points)), points.T]))) / factorial(len(points) - 1)
 
 
-@settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 10_000), p=st.integers(2, 5))
-def test_volume_is_not_below_pysptools(seed, p):
-    rng = np.random.default_rng(seed)
-    spectra = rng.dirichlet(np.ones(p), 60) @ rng.gamma(1.0, size=(p, 12)) + 0.01 * rng.normal(size=(60, 12))
-    reduced = PCA(p - 1, svd_solver="full").fit_transform(spectra)
-    ours = largest_simplex(reduced)
-    _, _, theirs, _ = peer.NFINDR(spectra, p)
-    # Both stop at a local maximum; a difference of one vertex may go either way by a little.
-    assert volume(reduced[ours]) >= 0.95 * volume(reduced[np.array(theirs)])
+@pytest.mark.parametrize("p", [2, 3, 4, 5])
+def test_volumes_are_not_below_those_of_pysptools(p):
+    ratios = []
+    for seed in range(30):
+        rng = np.random.default_rng([p, seed])
+        spectra = rng.dirichlet(np.ones(p), 60) @ rng.gamma(1.0, size=(p, 12)) + 0.01 * rng.normal(size=(60, 12))
+        reduced = PCA(p - 1, svd_solver="full").fit_transform(spectra)
+        _, _, theirs, _ = peer.NFINDR(spectra, p)
+        ratios.append(volume(reduced[largest_simplex(reduced)]) / volume(reduced[np.array(theirs)]))
+    # Both stop at a local maximum and the peer starts at random, so a single problem may go either way; over 30 of
+    # them ours is as large to rounding in the middle and on average.
+    assert np.median(ratios) >= 1 - 1e-9
+    assert np.mean(ratios) >= 0.99
 
 
 def test_pure_rows_are_found_as_by_pysptools():
