@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from probewise.experiment.belief import Belief
+from probewise.experiment.belief import Belief, FitRecord
 from probewise.experiment.config import SurrogateTable
 from probewise.experiment.sites import Candidates
 from probewise.surrogate import GaussianProcess
@@ -44,3 +46,23 @@ def test_a_record_gives_the_same_state_to_the_bit(offset: str) -> None:
     again.apply(living.fit())
     assert living.mean.tobytes() == again.mean.tobytes()
     assert living.std.tobytes() == again.std.tobytes()
+
+
+FIT = FitRecord(3.0, 1.0, 0.01, 0.0, 1.0, -3.0, (), 9, 0.5, True)
+
+
+@pytest.mark.parametrize(
+    ("record", "doubt"),
+    [
+        (FIT, ""),
+        (replace(FIT, lengthscale=0.47, stable=False), ""),  # under the candidates' spacing only
+        (replace(FIT, lengthscale=0.4, stable=False), "far under the pitch: neighbours carry no information"),
+        # With the lowest value as prior mean the variance holds the level of the values, here 3 times their spread.
+        (replace(FIT, lengthscale=34.0, variance=2.9, noise=0.98), "mostly noise: neighbours carry no information"),
+        (replace(FIT, stable=False), "unstable"),
+        (replace(FIT, lengthscale=0.47, evaluations=0, stable=False), "unstable"),
+    ],
+)
+def test_why_a_fit_is_not_followed(record: FitRecord, doubt: str) -> None:
+    assert doubt in record.doubt
+    assert bool(record.doubt) == bool(doubt)

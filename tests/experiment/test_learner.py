@@ -111,7 +111,7 @@ FIT = FitRecord(3.0, 1.0, 0.01, 0.0, 1.0, -3.0, (), 9, 1.0, True)
     ("record", "upper"),
     [
         (replace(FIT, at_bound=("noise",)), []),
-        (replace(FIT, at_bound=("noise",), noise=4.0), ["noise"]),
+        (replace(FIT, at_bound=("variance",), variance=1e3), ["variance"]),
         (replace(FIT, at_bound=("lengthscale",), lengthscale=50.0), ["lengthscale"]),
         (replace(FIT, at_bound=("lengthscale", "variance"), lengthscale=0.5, spacing=0.5, variance=1e-3), []),
     ],

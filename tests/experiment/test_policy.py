@@ -49,7 +49,8 @@ def test_a_smooth_map_is_followed(tmp_path: Path) -> None:
         "site_fraction": 60 / 144, "exposed_fraction": None, "raster_equivalents": None, "max_hits": None,
     }  # fmt: skip
     assert summary["truth"]["recall"][-1][1] is None
-    assert summary["truth"]["recall"][-1][2] > 0.9
+    # Random sites would give 60/144 with a hypergeometric deviation of 0.07: five of them above.
+    assert summary["truth"]["recall"][-1][2] > 60 / 144 + 5 * 0.07
     assert 0.5 < summary["truth"]["ssim"] <= 1.0
 
 

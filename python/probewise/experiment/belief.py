@@ -15,7 +15,13 @@ from probewise.types import FloatArray, IntArray
 
 Offset: TypeAlias = Literal["level", "lowest"]
 
-NOISE_EXPLAINS = 0.8  # share of noise from which on nothing is left to map, as in the surrogate's fit
+# Share of the values' spread that is noise, from which on nothing is left to map.
+NOISE_EXPLAINS = 0.8
+
+# Below it a Matern 5/2 correlates neighbours by less than 0.1, a hundredth of the variance. Between it and one pitch
+# they still tell something: features of 5 to 20 nm on a pitch of 8 nm fit 0.5 to 0.9 pitches, values dealt at random
+# 0.3 to 0.4, and giving up at one pitch halved the recall there.
+UNINFORMATIVE_PITCHES = 0.45
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,20 @@ class FitRecord:
     stable: bool
 
     @property
-    def sound(self) -> bool:
-        """Stable, or called otherwise only for a lengthscale under the candidates' spacing, which is judged apart."""
-        explained_by_noise = self.noise >= NOISE_EXPLAINS * (self.variance + self.noise)
-        return self.stable or (self.evaluations > 0 and not explained_by_noise and self.lengthscale < self.spacing)
+    def doubt(self) -> str:
+        """Why the maps are not to be followed, "" when they are.
+
+        A fit that calls itself unstable only for a lengthscale under the spacing of the candidates is judged here by
+        the pitch. Noise is compared with the spread of the values, which is 1: where the prior mean is their lowest,
+        the variance holds their level as well.
+        """
+        if self.noise >= NOISE_EXPLAINS:
+            return "the spread of the values is mostly noise: neighbours carry no information"
+        if self.lengthscale < UNINFORMATIVE_PITCHES:
+            return "the fitted lengthscale is far under the pitch: neighbours carry no information"
+        if self.stable or (self.evaluations > 0 and self.lengthscale < self.spacing):
+            return ""
+        return "the surrogate's fit is unstable"
 
     @property
     def at_upper_bound(self) -> list[str]:

@@ -153,8 +153,8 @@ class Learner:
             return None
         self._since_fit = 0
         record = self.belief.fit()
-        if not record.sound:
-            notices.append("the surrogate's fit is unstable")
+        if record.doubt:
+            notices.append(record.doubt)
         elif record.lengthscale < 1.0:
             notices.append("the fitted lengthscale is under the pitch: neighbouring sites tell little of each other")
         elif record.at_upper_bound:

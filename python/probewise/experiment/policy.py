@@ -18,12 +18,6 @@ from probewise.types import BoolArray, FloatArray, IntArray, Lattice, Posterior
 ORDERS = ("raster", "serpentine", "coarse-to-fine", "halton", "random")
 
 
-# Below it a Matern 5/2 correlates neighbours by less than 0.1, a hundredth of the variance. Between it and one pitch
-# they still tell something: features of 5 to 20 nm on a pitch of 8 nm fit 0.5 to 0.9 pitches, values dealt at random
-# 0.3 to 0.4, and giving up at one pitch halved the recall there.
-UNINFORMATIVE_PITCHES = 0.45
-
-
 def site_order(name: str, sites: Sites, seed: int) -> IntArray:
     """(sites,) every site once, in the order of a design."""
     from probewise.acquisition import space_filling
@@ -136,14 +130,7 @@ class Chooser:
         if not self._belief.told:
             return "there are no values yet"
         fit = self._belief.last_fit
-        if fit is None:
-            return ""
-        if fit.lengthscale < UNINFORMATIVE_PITCHES:
-            return (
-                f"the fitted lengthscale of {fit.lengthscale:.2g} pitches is far under the pitch: "
-                f"neighbours carry no information"
-            )
-        return "" if fit.sound else "the surrogate's fit is unstable"
+        return "" if fit is None else fit.doubt
 
     def _spread(self, taken: BoolArray, step: int, reason: str) -> Plan:
         site = farthest(self._sites, taken, self._key(step))
