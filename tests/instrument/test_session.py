@@ -386,6 +386,8 @@ def test_a_process_that_ends_leaves_the_beam_blanked(tmp_path, way, code):
         from fakes import FakeInstrument
         from probewise.instrument import session
 
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup hands on an ignored one, which a session leaves alone
+
         class Logged(FakeInstrument):
             def close(self):
                 super().close()
