@@ -148,6 +148,19 @@ def test_a_dry_run_moves_and_writes_nothing(here, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["scan.path=hilbert", "scan.discard_lines=0", "sites.pixel_nm=0.05"], "scan.path is 'hilbert'"),
+        (["sites.exclude=[" + ",".join(map(str, range(81))) + "]"], "leave no site free"),
+    ],
+)
+def test_what_only_the_instrument_can_refuse_is_one_line_too(here, capsys, dry, settings, says):
+    sets = [word for setting in settings for word in ("--set", setting)]
+    assert says in one_line(capsys, 2, ["run", *small(), *sets, *dry])
+
+
 def test_a_dry_run_predicts_what_the_run_then_costs(here, capsys):
     assert cli.status(["run", *small(), "--steps", "3", "--dry-run", "--json"]) == 0
     predicted = json.loads(capsys.readouterr().out)

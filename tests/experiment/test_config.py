@@ -63,6 +63,13 @@ def test_resolved_defaults() -> None:
     assert not configuration.budget.given
 
 
+def test_a_path_that_leaves_gaps_is_refused_for_window_spectra() -> None:
+    sets = ["scan.path=lissajous", "scan.discard_lines=0"]
+    with pytest.raises(ConfigurationError, match=r"scan\.path is 'lissajous', whose samples leave pixels without"):
+        load(sets=sets)
+    assert load(sets=[*sets, "measure.kind=point"]).scan.path == "lissajous"
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [

@@ -269,3 +269,9 @@ def test_real_specimens_stay_open(name, fov_nm):
     image = np.load(real_image(name)).astype(np.float32)
     found = masks(image, fov_nm / image.shape[1], SiteLattice((10, 10), fov_nm / 10, (fov_nm, fov_nm)))
     assert not found.excluded.any()
+
+
+@pytest.mark.parametrize("level", [0.0, 7.0])
+def test_a_constant_survey_masks_nothing(level):
+    found = survey_masks(np.full((256, 256), level, dtype=np.float32), pixel_nm=(FOV / 256,) * 2, sites=SITES)
+    assert not found.excluded.any()

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from probewise.experiment.config import Configuration
 
 
+LEAVES_GAPS = ("spiral", "archimedean", "fermat", "vogel", "lissajous")
+
+
 def cross_checks(configuration: Configuration) -> Iterator[str]:
     """Problems between tables, most basic first."""
     yield from _beam(configuration)
@@ -45,6 +48,11 @@ def _measurement(c: Configuration) -> Iterator[str]:
         yield "run.device is 'cuda' but this build has no CUDA code, expected 'auto' or 'cpu'"
     if c.scan.path not in ("raster", "serpentine") and c.scan.discard_lines:
         yield f"scan.discard_lines is {c.scan.discard_lines} with path '{c.scan.path}', expected 0: it has no lines"
+    if c.scan.path in LEAVES_GAPS and c.measure.kind == "frame" and c.measure.scalarize is None:
+        yield (
+            f"scan.path is {c.scan.path!r}, whose samples leave pixels without a value, expected raster, serpentine, "
+            f"hilbert or jittered for window spectra"
+        )
 
 
 def _component(c: Configuration) -> Iterator[str]:

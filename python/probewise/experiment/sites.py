@@ -102,6 +102,8 @@ def always_excluded(sites: Sites, configuration: Configuration) -> BoolArray:
         excluded[border:-border, border:-border] = False
     flat = excluded.reshape(-1)
     flat[list(configuration.sites.exclude)] = True
+    if flat.all():
+        raise ConfigurationError("sites.exclude and sites.border leave no site free, expected at least one")
     return flat
 
 
@@ -162,7 +164,12 @@ def make(path: str, shape: tuple[int, int], dwell_ns: int, limits: Limits, disca
         return RasterROI(shape, dwell_ns, discard_lines=lines, flyback_ns=limits.flyback_ns)
     from probewise.scan import make_scan
 
-    return make_scan(path, shape, dwell_ns, limits=limits, discard_lines=discard_lines)
+    try:
+        return make_scan(path, shape, dwell_ns, limits=limits, discard_lines=discard_lines)
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        raise ConfigurationError(f"scan.path is {path!r} with sites of {shape} pixels: {error}") from error
 
 
 def check_limits(scan: Scan, channels: Sequence[str], fov_nm: float, limits: Limits) -> None:

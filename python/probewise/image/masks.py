@@ -201,7 +201,7 @@ def _ground(tiles: _Tiles, mode: float) -> float:
     brightest = tiles.mean >= np.percentile(tiles.mean, 98)
     rise = float(np.median(tiles.mean[brightest])) - mode
     low, high = float(np.median(tiles.variance)), float(np.median(tiles.variance[brightest]))
-    if not white or high < 1.5 * low:
+    if not white or high <= low or high < 1.5 * low:
         return least
     return max(least, mode - low * rise / (high - low))
 
