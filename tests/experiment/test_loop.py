@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fakes import Fault
-from probewise.errors import ConfigurationError, InstrumentError, StorageError
+from probewise.errors import ConfigurationError, InstrumentError, ScanError, StorageError
 from probewise.experiment import Experiment, SiteState, open_run
 from probewise.experiment.config import BASELINES
 from probewise.types import Frame, Limits
@@ -234,6 +234,25 @@ def test_abort_cuts_the_scan(tmp_path: Path) -> None:
     again = resumed(tmp_path / "r").run()
     assert again["steps"] == 20
     assert again["dose"]["lost_electrons"] > 0
+
+
+def test_abort_cuts_the_survey(tmp_path: Path) -> None:
+    instrument = fake([Fault("read_into", "hang-until-abort", 0)])
+    experiment = tiny(tmp_path / "r", instrument)
+    threading.Timer(0.5, experiment.abort).start()
+    with pytest.raises(ScanError):
+        experiment.run()
+    assert instrument.beam == "blanked"
+    assert resumed(tmp_path / "r").run()["steps"] == 20
+
+
+def test_abort_before_the_first_step_scans_nothing(tmp_path: Path) -> None:
+    instrument = fake()
+    experiment = tiny(tmp_path / "r", instrument)
+    experiment.abort()
+    with pytest.raises(ScanError, match="aborted before the survey"):
+        experiment.run()
+    assert instrument.calls("start") == 0
 
 
 def test_leaving_the_iteration_makes_the_beam_safe(tmp_path: Path) -> None:

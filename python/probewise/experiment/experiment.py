@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from probewise.errors import ConfigurationError, Error
+from probewise.errors import ConfigurationError, Error, ScanError
 from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Scalarize
 from probewise.experiment.events import Events
@@ -18,6 +18,7 @@ from probewise.experiment.folder import make_folder
 from probewise.experiment.hooks import Hooks, with_hooks
 from probewise.experiment.loop import Loop
 from probewise.experiment.opening import Opened, begin, create_journal, journalled_configuration, reopen
+from probewise.experiment.sources import LiveSource, ReplaySource
 from probewise.experiment.states import Step
 from probewise.experiment.summary import Summary
 from probewise.types import Instrument
@@ -63,6 +64,8 @@ class Experiment:
         self._loop: Loop | None = None
         self._summary: Summary | None = None
         self._asked_to_stop: str | None = None
+        self._source: LiveSource | ReplaySource | None = None
+        self._aborted = False
         self._running = threading.Event()
         self._running.set()
 
@@ -153,14 +156,16 @@ class Experiment:
     def abort(self) -> None:
         """End now: the scan that runs is cut and its electrons booked as lost. From any thread."""
         self.stop("aborted")
-        loop = self._loop
+        self._aborted = True
+        loop, source = self._loop, self._source
         if loop is not None:
             loop.opened.aborted = True
-            loop.opened.source.abort()
+        if source is not None:
+            source.abort()
 
     def close(self) -> None:
         """Make the beam safe and close the journal. Idempotent."""
-        loop, self._loop = self._loop, None
+        loop, self._loop, self._source = self._loop, None, None
         if loop is not None:
             loop.opened.close()
 
@@ -176,7 +181,7 @@ class Experiment:
         """Folder, configuration and journal first, the instrument after them."""
         if self._resumed:
             assert self._directory is not None
-            opened = reopen(self.configuration, self._hooks, self._directory)
+            opened = reopen(self.configuration, self._hooks, self._directory, self._take_source)
         else:
             if self._directory is not None:
                 raise Error(f"the run in {self._directory} was closed, expected Experiment.resume to go on")
@@ -184,10 +189,16 @@ class Experiment:
             out = table.out if self._out is None else self._out
             self._directory = make_folder(out, self.configuration.instrument.uri, table.seed)
             journal = create_journal(self.configuration, self._directory)
-            opened = begin(self.configuration, self._hooks, journal)
+            opened = begin(self.configuration, self._hooks, journal, self._take_source)
         self._events.emit("start", self)
         self._events.emit("survey", opened.survey)
         return opened
+
+    def _take_source(self, source: LiveSource | ReplaySource) -> None:
+        """Known before the survey, so that `abort` reaches it; an abort that came even earlier ends here."""
+        self._source = source
+        if self._aborted:
+            raise ScanError("aborted before the survey")
 
     def _finish(self, loop: Loop) -> None:
         """Summarise; a run that was told to stop stays open for `resume`."""

@@ -120,20 +120,28 @@ def create_journal(configuration: Configuration, directory: Path) -> Journal:
     return Journal.create(directory, {"configuration": text, "digest": configuration.digest()})
 
 
-def begin(configuration: Configuration, hooks: Hooks, journal: Journal) -> Opened:
-    """A new run: open the instrument, survey, mask, and be ready to choose."""
+def begin(
+    configuration: Configuration, hooks: Hooks, journal: Journal, opened: Callable[[LiveSource | ReplaySource], None]
+) -> Opened:
+    """A new run: open the instrument, survey, mask, and be ready to choose.
+
+    opened  is given the source before the beam moves, so that the survey can be aborted
+    """
     try:
-        return _begin(configuration, hooks, journal)
+        return _begin(configuration, hooks, journal, opened)
     except BaseException:
         journal.close()
         raise
 
 
-def _begin(configuration: Configuration, hooks: Hooks, journal: Journal) -> Opened:
+def _begin(
+    configuration: Configuration, hooks: Hooks, journal: Journal, opened: Callable[[LiveSource | ReplaySource], None]
+) -> Opened:
     recorder = Recorder(journal)
     recorder.begin_segment()
     source = open_source(configuration, hooks.instrument)
     try:
+        opened(source)
         recorder.write_source(source.name, source.target, _source_table(source))
         record, frame, notices = _survey(configuration, source, recorder)
         return _assemble(configuration, hooks, recorder, source, record, frame, [*source.notices, *notices])
@@ -142,17 +150,21 @@ def _begin(configuration: Configuration, hooks: Hooks, journal: Journal) -> Open
         raise
 
 
-def reopen(configuration: Configuration, hooks: Hooks, directory: Path) -> Opened:
+def reopen(
+    configuration: Configuration, hooks: Hooks, directory: Path, opened: Callable[[LiveSource | ReplaySource], None]
+) -> Opened:
     """A run as it stood after its last committed step; everything since the survey comes from the journal."""
     journal = Journal.open(directory, write=True)
     try:
-        return _reopen(configuration, hooks, journal)
+        return _reopen(configuration, hooks, journal, opened)
     except BaseException:
         journal.close()
         raise
 
 
-def _reopen(configuration: Configuration, hooks: Hooks, journal: Journal) -> Opened:
+def _reopen(
+    configuration: Configuration, hooks: Hooks, journal: Journal, tell: Callable[[LiveSource | ReplaySource], None]
+) -> Opened:
     journal.verify()
     recorder = Recorder(journal)
     differences = recorder.begin_segment()
@@ -160,6 +172,7 @@ def _reopen(configuration: Configuration, hooks: Hooks, journal: Journal) -> Ope
     record = recorder.survey()
     source = open_source(configuration, hooks.instrument)
     try:
+        tell(source)
         if record is None:  # it died before its survey was committed
             if recorder.source() is None:
                 recorder.write_source(source.name, source.target, _source_table(source))
