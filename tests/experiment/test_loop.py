@@ -185,7 +185,7 @@ def test_positions_are_refused_before_the_beam_moves(tmp_path: Path) -> None:
     [
         ({"scan": {"channels": ("EELS",)}}, "'EELS'"),
         ({"scan": {"dwell_ns": 1}}, "dwell_ns is 1,"),
-        ({"sites": {"exclude": tuple(range(100))}}, "all 100 sites are excluded"),
+        ({"sites": {"exclude": tuple(range(100))}}, "leave no site free"),
     ],
 )
 def test_what_the_instrument_cannot_do_is_a_configuration_error(
