@@ -38,6 +38,12 @@ class ScanTimeout(ScanError):
     """A scan passed its deadline and was aborted."""
 
 
+class ModelError(Error):
+    """A model is refused, or inference failed or passed its deadline. The beam is already safe."""
+
+    exit_code: ClassVar[int] = 4
+
+
 class StorageError(Error):
     """Disk full, folder not writable, or journal damaged."""
 

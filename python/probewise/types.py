@@ -396,6 +396,44 @@ class Description:
     extra: dict[str, FloatArray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """Atom columns found in one image.
+
+    yx       (n, 2) float64 (row, col) in pixels of that image, pixel centres at integers
+    label    (n,) int64 index into `classes`
+    score    (n,) float64, mean probability of the atom's pixels, 0 to 1
+    classes  names of the labels; empty where the maps had no names
+    """
+
+    yx: FloatArray
+    label: IntArray
+    score: FloatArray
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.yx)
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """What an encoder says of n patches: means of the latent variables, and the spread of each.
+
+    angle    (n,) rad; zeros where the encoder has no rotation
+    shift    (n, 2) fractions of half a patch (y, x); zeros where it has no translation
+    z        (n, k) content
+    log_std  (n, 3 + k) natural logarithm of the standard deviations, in the order angle, shift, content
+    """
+
+    angle: Float32Array
+    shift: Float32Array
+    z: Float32Array
+    log_std: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+
 @runtime_checkable
 class Posterior(Protocol):
     """All that acquisition knows of a surrogate."""
