@@ -63,7 +63,7 @@ def load_model(
     """
     if threads is None:
         threads = runtime.default_threads()
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    if type(threads) is not int or threads < 1:
         raise ValueError(f"threads is {threads!r}, expected a whole number from 1")
     if not (math.isfinite(deadline_s) and 0 < deadline_s <= 3600):
         raise ValueError(f"deadline_s is {deadline_s!r}, expected a number of seconds up to 3600")
