@@ -9,4 +9,5 @@ from probewise.inference.card import ModelInput as ModelInput
 from probewise.inference.card import ModelOutput as ModelOutput
 from probewise.inference.card import PixelRange as PixelRange
 from probewise.inference.model import Model as Model
+from probewise.inference.model import examine_model as examine_model
 from probewise.inference.model import load_model as load_model

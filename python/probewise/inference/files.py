@@ -26,15 +26,18 @@ def read_regular(path: Path, limit_bytes: int) -> bytes:
         link = isinstance(problem, OSError) and problem.errno == errno.ELOOP
         what = "a symbolic link" if link else getattr(problem, "strerror", None) or problem
         raise ModelError(f"{path}: got {what}, expected a regular file that can be read") from problem
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ModelError(f"{path}: got a folder, pipe or device, expected a regular file")
         if found.st_size > limit_bytes:
             raise ModelError(f"{path}: got {found.st_size} bytes, expected at most {limit_bytes}")
-        content = b""
-        while piece := file.read(limit_bytes + 1 - len(content)):
-            content += piece
-            if len(content) > limit_bytes:
-                raise ModelError(f"{path}: grew past {limit_bytes} bytes while it was read")
-    return content
+        pieces, left = [], limit_bytes + 1
+        while left and (piece := os.read(descriptor, min(left, 1 << 20))):
+            pieces.append(piece)
+            left -= len(piece)
+    finally:
+        os.close(descriptor)
+    if not left:
+        raise ModelError(f"{path}: grew past {limit_bytes} bytes while it was read")
+    return b"".join(pieces)

@@ -51,6 +51,11 @@ def read_model(path: Path) -> tuple[Card, bytes, Structure]:
     return card, content, structure
 
 
+def examine_model(path: Path) -> Structure:
+    """What the file of a model holds, its hash, size and structure checked; nothing is run."""
+    return read_model(path)[2]
+
+
 def load_model(
     model: str | Path, *, threads: int | None = None, deadline_s: float = 10.0, device: str = "cpu"
 ) -> Model:

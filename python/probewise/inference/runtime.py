@@ -34,15 +34,16 @@ _OPTIONS = {
 _DISABLED = ["ConstantFolding"]
 
 
+def version(distribution: str) -> str | None:
+    """The installed version, None where absent."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def installed() -> dict[str, str | None]:
     """Version of each distribution of ONNX Runtime, None where absent."""
-
-    def version(name: str) -> str | None:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return None
-
     return {name: version(name) for name in DISTRIBUTIONS}
 
 
@@ -66,6 +67,13 @@ def load_runtime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def providers() -> tuple[str, ...]:
+    """Execution providers of the installed runtime; none without exactly one distribution."""
+    if conflict(installed()):
+        return ()
+    return tuple(load_runtime().get_available_providers())
 
 
 def default_threads() -> int:
@@ -135,9 +143,9 @@ def new_run_options() -> ort.RunOptions:
 
 
 def brief(problem: BaseException) -> str:
-    """First 200 characters of the runtime's message, on one line."""
+    """First 400 characters of the runtime's message, on one line."""
     text = " ".join(str(problem).split()) or type(problem).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
+    return text if len(text) <= 400 else text[:397] + "..."
 
 
 def _limit_memory(ort: Any) -> None:
