@@ -3,8 +3,8 @@
 hand-labelled real ones?
 
 Simulated: the whole chain of the simulated microscope (default probe, scan distortions and detector, 60 kV), specimen
-seeds above those that training draws from. SNR = sqrt(sum s_i^2 / v_i), v with neighbours, pulse heights and read noise;
-the dose is set so that the median atom of the class named has the SNR named. A hit lies within a quarter of the
+seeds above those that training draws from. SNR = sqrt(sum s_i^2 / v_i), v with neighbours, pulse heights and read
+noise; the dose is set so that the median atom of the class named has the SNR named. A hit lies within a quarter of the
 material's nearest-neighbour distance (single atoms: 0.05 nm) and has the right class. Atoms within 0.3 nm of the rim
 are not counted.
 Real: F1 at 6 px on images held out of training, beside a Laplacian of Gaussian tuned on the images trained on.
@@ -13,21 +13,29 @@ Run: python models/evaluate_atoms.py [--model atoms] [--json bench/results/atoms
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import json
 import math
+import os
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from frames import RealImage
-from judge import FrameEdge, Score, laplacian_of_gaussian, pairs
-from scenes import CLASSES, IGNORED, Scene, atom_snr, make_scene, scene_tables, single_atoms
 
+from frames import RealImage, real_images
+from judge import FrameEdge, Score, laplacian_of_gaussian, pairs
 from probewise.instrument import Detector, SimulatedInstrument
 from probewise.instrument.optics import Probe
 from probewise.instrument.specimens import Specimen, build
 from probewise.types import ELEMENTARY_CHARGE_C, Atoms, Context, Float32Array, RasterROI
+from scenes import CLASSES, IGNORED, Scene, atom_snr, make_scene, scene_tables, single_atoms
 
+ROOT = Path(__file__).resolve().parents[1]
+HELD_OUT_EVERY = 4  # of the real images, counted in order of their names
 SNRS = (3.0, 5.0, 8.0, 12.0, 20.0)
 PIXELS_NM = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
 FIRST_SEED = 2**32  # training draws below 2**31
@@ -80,10 +88,14 @@ class Shot:
         cells = round(SIDE_NM / pixel_nm)
         half_field = specimen.truth.fov_nm[0] / 2
         reach = half_field - SIDE_NM / math.sqrt(2) - 0.4
-        shift = random.uniform(-reach, reach, 2) if at_nm is None else np.clip(np.array(at_nm) - half_field, -reach, reach)
+        shift = (
+            random.uniform(-reach, reach, 2) if at_nm is None else np.clip(np.array(at_nm) - half_field, -reach, reach)
+        )
         self.specimen, self.seed = specimen, number
         self.scan = RasterROI((cells, cells), 4000, discard_lines=2)
-        self.context = Context((SIDE_NM, SIDE_NM), (float(shift[0]), float(shift[1])), float(random.uniform(0, 2 * math.pi)))
+        self.context = Context(
+            (SIDE_NM, SIDE_NM), (float(shift[0]), float(shift[1])), float(random.uniform(0, 2 * math.pi))
+        )
         quiet = SimulatedInstrument(specimen, seed=number, detector=Detector.ideal())
         table = scene_tables(Probe(), specimen, quiet.distortions.tilt_deg)
         self.scene = make_scene(quiet, self.scan, self.context, specimen, name, table)
@@ -114,10 +126,8 @@ class Shot:
 
 
 def _only(scene: Scene, chosen: np.ndarray) -> Scene:
-    from dataclasses import replace
-
     names = ("yx", "label", "species", "weight", "unit_snr")
-    return replace(scene, **{name: getattr(scene, name)[chosen] for name in names})
+    return dataclasses.replace(scene, **{name: getattr(scene, name)[chosen] for name in names})
 
 
 def specimen_of(case: Case, number: int) -> Specimen:
@@ -310,3 +320,73 @@ def real(finder: Finder, trained: list[RealImage], held: list[RealImage]) -> dic
         "log_threshold": best[1],
         "images": images,
     }
+
+
+def split(images: list[RealImage], fold: int) -> tuple[list[RealImage], list[RealImage]]:
+    """Images for training and held-out ones: every fourth, from `fold` on."""
+    held = [image for number, image in enumerate(images) if number % HELD_OUT_EVERY == fold]
+    return [image for image in images if image not in held], held
+
+
+def data_folder() -> Path:
+    return Path(os.environ.get("PROBEWISE_DATA", ROOT.parent / "shared" / "data"))
+
+
+def load_finder(model: str | Path) -> Finder:
+    """The shipped model of that name, or the .onnx file."""
+    from _prototype import AtomFinder
+
+    finder = AtomFinder(model)
+    return lambda image, pixel_nm: finder(image, pixel_nm=pixel_nm)
+
+
+def evaluate(finder: Finder, trained: list[RealImage], held: list[RealImage], *, small: bool = False) -> dict[str, Any]:
+    """All questions; a few frames of them when `small`."""
+    if small:
+        return {"by_class": by_class(finder, (dataclasses.replace(CASES[0], frames=1),), (20.0,))}
+    return {
+        "by_class": by_class(finder),
+        "defects": defects(finder),
+        "nothing": nothing(finder),
+        "by_pixel": by_pixel(finder),
+        "real": real(finder, trained, held) if held else None,
+    }
+
+
+def summary(answers: dict[str, Any]) -> dict[str, Any]:
+    """What a card says: the worst and the mean F1 over classes at each SNR, and the rest in short."""
+    out: dict[str, Any] = {}
+    for snr in sorted({row["snr"] for row in answers["by_class"]}):
+        known = [row["f1"] for row in answers["by_class"] if row["snr"] == snr and row["f1"] is not None]
+        out[f"f1_snr_{snr:g}"] = {"mean": round(float(np.mean(known)), 4), "worst": min(known)}
+    for row in answers.get("defects", []):
+        name = f"defects_{row['material']}_{row['host'].split()[-1]}_snr_{row['snr_host']:g}"
+        out[name] = {
+            key: value for key, value in row.items() if key not in ("material", "host", "snr_host", "confusion")
+        }
+    if "nothing" in answers:
+        out["false_per_100_nm2"] = {
+            kind: max(row["false_per_100_nm2"] for row in answers["nothing"] if row["frames"] == kind)
+            for kind in ("vacuum", "amorphous", "contaminated")
+        }
+    if answers.get("real"):
+        out["real_f1"], out["real_log_f1"] = answers["real"]["f1"], answers["real"]["log_f1"]
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="atoms")
+    parser.add_argument("--fold", type=int, default=0, help="which fourth of the real images was held out")
+    parser.add_argument("--json", default=str(ROOT / "bench" / "results" / "atoms_quality.json"))
+    arguments = parser.parse_args()
+    trained, held = split(real_images(data_folder()), arguments.fold)
+    answers = evaluate(load_finder(arguments.model), trained, held)
+    head = {"question": " ".join(str(__doc__).split("\n\n")[0].split()), "model": arguments.model}
+    versions = {"numpy": np.__version__, "python": platform.python_version()}
+    Path(arguments.json).write_text(json.dumps({**head, "versions": versions, **answers}, indent=1) + "\n")
+    print(json.dumps(summary(answers), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _prototype import network_input, resample
-from scenes import CLASSES, EXCESS_VARIANCE, IGNORED, MATERIALS, NATIVE_NM, SIDE, Scene, scenes
 
+from _prototype import network_input, resample
 from probewise.types import BoolArray, Float32Array, FloatArray, IntArray
+from scenes import CLASSES, IGNORED, MATERIALS, NATIVE_NM, SIDE, Scene, scenes
 
 DISC_PX = 2.2  # radius of the target disc; neighbours in graphene lie 7.1 px apart
 REAL_DISC_PX = 3.0  # hand labels are a pixel or two off
@@ -27,7 +27,7 @@ _HEAVY = CLASSES.index("heavy")
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """image (SIDE, SIDE) float32; site (SIDE, SIDE) 0 or 1; weight (SIDE, SIDE); kind (SIDE/2, SIDE/2) class or -100."""
+    """image, site (0 or 1) and weight (SIDE, SIDE) float32; kind (SIDE / 2, SIDE / 2) class or -100."""
 
     image: Float32Array
     site: Float32Array

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The networks that find atoms: frame (N, 1, H, W) in, logits of the site (stride 1) and of the class (stride 2) out."""
+"""Networks that find atoms: frames (N, 1, H, W) in, logits of the site (stride 1) and the class (stride 2) out."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ def _block(inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> 
 
 
 class AtomNet(nn.Module):
-    """Three scales of 16, 32 and 64 channels on a pixel-unshuffled frame, added (not concatenated) on the way up.
+    """16, 32 and 64 channels from half the frame's resolution on, added (not concatenated) on the way up.
 
     Widths are multiples of the 16 lanes of a 512-bit register. Receptive field: 155 pixels, 3.1 nm at the native pixel.
     """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), _block(4, 16))
+        # 3 x 3 on the 2 x 2 pixel-unshuffled frame is 6 x 6 at stride 2
+        self.stem = nn.Sequential(nn.Conv2d(1, 16, 6, 2, 2, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         self.middle = nn.Sequential(_block(16, 32, stride=2), _block(32, 32))
         self.deep = nn.Sequential(
             _block(32, 64, stride=2), _block(64, 64), _block(64, 64, dilation=2), _block(64, 64, dilation=4)
@@ -44,7 +45,7 @@ class AtomNet(nn.Module):
 
 
 class ReferenceUNet(nn.Module):
-    """U-Net of 16, 32, 64 and 128 channels with concatenated skips: the shape of AtomAI's default, with our two heads."""
+    """U-Net of 16, 32, 64 and 128 channels, skips concatenated: the shape of AtomAI's default, with our heads."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -14,7 +14,15 @@ import numpy as np
 
 from probewise.instrument import Detector, Distortions, SimulatedInstrument
 from probewise.instrument.build import Model, columns
-from probewise.instrument.optics import FOCUS_MAX_NM, FOCUS_STEP_NM, REACH_NM, TABLE_STEPS, Probe, profile_tables, wavelength_A
+from probewise.instrument.optics import (
+    FOCUS_MAX_NM,
+    FOCUS_STEP_NM,
+    REACH_NM,
+    TABLE_STEPS,
+    Probe,
+    profile_tables,
+    wavelength_A,
+)
 from probewise.instrument.specimens import Specimen, build
 from probewise.types import Context, Float32Array, FloatArray, IntArray, RasterROI
 
@@ -174,7 +182,9 @@ def scenes(random: np.random.Generator, material: str, count: int) -> Iterator[S
         shift = random.uniform(-reach, reach, 2)
         if feature is not None and random.random() < 0.6:
             shift = np.clip(np.array(feature) - specimen.truth.fov_nm[0] / 2 + random.uniform(-4, 4, 2), -reach, reach)
-        context = Context((shape[0] * pixel, shape[1] * pixel), (float(shift[0]), float(shift[1])), random.uniform(0, 2 * math.pi))
+        context = Context(
+            (shape[0] * pixel, shape[1] * pixel), (float(shift[0]), float(shift[1])), random.uniform(0, 2 * math.pi)
+        )
         scope = SimulatedInstrument(
             specimen,
             seed=int(random.integers(2**31)),
@@ -182,7 +192,12 @@ def scenes(random: np.random.Generator, material: str, count: int) -> Iterator[S
             distortions=random_distortions(random, tilt),  # type: ignore[arg-type]
             detector=Detector.ideal(),
         )
-        scan = RasterROI(shape, int(random.choice([1000, 2000, 4000, 8000, 16000])), discard_lines=int(random.integers(0, 4)), flyback_ns=50_000)
+        scan = RasterROI(
+            shape,
+            int(random.choice([1000, 2000, 4000, 8000, 16000])),
+            discard_lines=int(random.integers(0, 4)),
+            flyback_ns=50_000,
+        )
         scope.restore({"clock_ns": int(random.uniform(0, 5e9)), "sequence": sequence})
         yield make_scene(scope, scan, context, specimen, name, table)
 

@@ -11,21 +11,28 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from frames import RealImage, Sample, real_images, stream
-from networks import AtomNet, ReferenceUNet
-from scenes import CLASSES
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
-ROOT = Path(__file__).resolve().parents[1]
-HELD_OUT_EVERY = 4  # of the real images, counted in order of their names
+from evaluate_atoms import ROOT, data_folder, evaluate, load_finder, split, summary
+from export import INPUT, OPSET, OUTPUTS, export, pinned
+from frames import RealImage, Sample, real_images, stream
+from networks import MULTIPLE_OF, AtomNet, ReferenceUNet
+from probewise.inference.card import Card, ModelInput, ModelOutput, PixelRange
+from scenes import CLASSES, MATERIALS, NATIVE_NM
+
+NETWORKS = {"fast": AtomNet, "unet": ReferenceUNet}
+SHIPPED = ROOT / "python" / "probewise" / "models"
+PIXEL_RANGE_NM = (0.01, 0.05)
+MINIATURE = 5.0  # minutes
 BATCH = 8
 RATE = 3e-3
 EMA = 0.998
@@ -37,7 +44,7 @@ class Frames(IterableDataset[tuple[np.ndarray, ...]]):
     def __init__(self, seed: int, pool: int, real: list[RealImage]) -> None:
         self.seed, self.pool, self.real = seed, pool, real
 
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self):
         info = torch.utils.data.get_worker_info()
         for sample in stream(self.seed * 100 + (info.id if info else 0), pool=self.pool, real=self.real):
             yield arrays(sample)
@@ -61,7 +68,7 @@ def loss_of(network: nn.Module, batch: list[Tensor], class_weight: Tensor) -> Te
 def train(
     network: nn.Module, *, minutes: float, seed: int, pool: int, workers: int, real: list[RealImage], checkpoint: Path
 ) -> tuple[nn.Module, int]:
-    """AdamW under a one-cycle cosine over `minutes`; returns the exponential mean of the weights and the steps taken."""
+    """AdamW, rate falling as a cosine over `minutes`; returns the exponential mean of the weights and the steps."""
     torch.manual_seed(seed)
     network = network.to(memory_format=torch.channels_last).train()
     mean = copy.deepcopy(network).eval()
@@ -72,6 +79,7 @@ def train(
     class_weight = torch.ones(len(CLASSES))
     class_weight[[CLASSES.index("vacancy"), CLASSES.index("dopant")]] = 2.0
     batches = DataLoader(Frames(seed, pool, real), BATCH, num_workers=workers, prefetch_factor=8 if workers else None)
+    checkpoint.parent.mkdir(exist_ok=True)
     started = said = time.monotonic()
     steps, running = 0, 0.0
     for batch in batches:
@@ -107,32 +115,57 @@ def follow(mean: nn.Module, network: nn.Module, keep: float) -> None:
             value.copy_(state[name])
 
 
-def split(real: list[RealImage], fold: int) -> tuple[list[RealImage], list[RealImage]]:
-    """Images for training and held-out ones: every fourth, from `fold` on."""
-    held = [image for number, image in enumerate(real) if number % HELD_OUT_EVERY == fold]
-    return [image for image in real if image not in held], held
-
-
-def data_folder() -> Path:
-    return Path(os.environ.get("PROBEWISE_DATA", ROOT.parent / "shared" / "data"))
+def card(
+    path: Path, arguments: argparse.Namespace, steps: int, real: dict[str, list[str]], metrics: Mapping[str, Any]
+) -> Card:
+    sha256, size = pinned(path)
+    recipe = {
+        "command": "python models/train_atoms.py",
+        "seed": arguments.seed,
+        "minutes": arguments.minutes,
+        "steps": steps,
+        "batch": BATCH,
+        "data": "simulated specimens "
+        + ", ".join(MATERIALS)
+        + "; noise, background and detector drawn for every frame",
+        **real,
+    }
+    return Card(
+        name=path.stem,
+        kind="atoms",
+        sha256=sha256,
+        size_bytes=size,
+        opset=OPSET,
+        input=ModelInput(INPUT, "N1HW", MULTIPLE_OF, None),
+        outputs=(ModelOutput(OUTPUTS[0], "sigmoid", 1), ModelOutput(OUTPUTS[1], "softmax", 2)),
+        classes=CLASSES,
+        background="absent",
+        pixel_nm=PixelRange(NATIVE_NM, *PIXEL_RANGE_NM),
+        normalisation="robust",
+        latent=None,
+        ood=None,
+        licence="BSD-3-Clause",
+        recipe=recipe,
+        metrics=metrics,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--minutes", type=float, default=90.0, help="under 5: a miniature, evaluated on a few frames")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="atoms")
-    parser.add_argument("--network", choices=("fast", "unet"), default="fast", help="unet is the reference, not shipped")
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="fast", help="unet is the reference, not shipped")
     parser.add_argument("--fold", type=int, default=0, help="which fourth of the real images is held out")
-    parser.add_argument("--start", type=Path, help="weights to start from")
-    parser.add_argument("--out", type=Path, default=ROOT / "python" / "probewise" / "models")
+    parser.add_argument("--start", type=Path, help="weights to start from, as a checkpoint holds them")
+    parser.add_argument("--out", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    trained, _ = split(real_images(data_folder()), arguments.fold)
-    network = (AtomNet if arguments.network == "fast" else ReferenceUNet)(len(CLASSES))
+    trained, held = split(real_images(data_folder()), arguments.fold)
+    network = NETWORKS[arguments.network](len(CLASSES))
     if arguments.start:
         network.load_state_dict(torch.load(arguments.start, weights_only=True))
-    small = arguments.minutes < 5
+    small = arguments.minutes < MINIATURE
     mean, steps = train(
         network,
         minutes=arguments.minutes,
@@ -140,9 +173,17 @@ def main() -> None:
         pool=8 if small else 300,
         workers=0 if small else 1,
         real=trained,
-        checkpoint=arguments.out / f"{arguments.name}.pt",
+        checkpoint=ROOT / "build" / f"{arguments.name}.pt",
     )
-    print(steps)
+    path = arguments.out / f"{arguments.name}.onnx"
+    worst = export(mean, path)
+    print(f"{steps} steps; ONNX Runtime and torch differ by at most {worst:.1e}", flush=True)
+    real = {"real_trained": [image.name for image in trained], "real_held_out": [image.name for image in held]}
+    card_path = path.with_suffix(".json")
+    card_path.write_text(card(path, arguments, steps, real, {}).to_json())  # the evaluation loads the model by its card
+    metrics = summary(evaluate(load_finder(path), trained, held, small=small))
+    card_path.write_text(card(path, arguments, steps, real, metrics).to_json())
+    print(card_path.read_text())
 
 
 if __name__ == "__main__":
