@@ -389,11 +389,13 @@ class Description:
     features   (windows, f) float32
     centre_yx  (windows, 2) float64 centres of the windows, fractions of the frame
     extra      values of their own by name, each (windows,) float64 (peak position, sharpness, ...)
+    notices    what was done to the frame on the way (pixels filled, windows left out)
     """
 
     features: Float32Array
     centre_yx: FloatArray
     extra: dict[str, FloatArray] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
