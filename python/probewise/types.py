@@ -134,6 +134,8 @@ class ScanPath:
 class RasterROI:
     """A rectangle scanned line by line in one direction: the special case that every instrument knows.
 
+    yx, active, pixel and codes are those of `path`, the same scan as a list; dwell_ns is one number for all pixels.
+
     shape          (rows, cols) pixels
     dwell_ns       per pixel
     centre_yx      of the rectangle, fractions of the context's frame
@@ -170,6 +172,22 @@ class RasterROI:
     def duration_ns(self) -> int:
         rows, cols = self.shape
         return (rows + self.discard_lines) * (cols * self.dwell_ns + self.flyback_ns)
+
+    @property
+    def yx(self) -> FloatArray:
+        return self.path.yx
+
+    @property
+    def active(self) -> BoolArray:
+        return self.path.active
+
+    @property
+    def pixel(self) -> npt.NDArray[np.int32]:
+        return self.path.pixel
+
+    def codes(self, bits: int, out: npt.NDArray[np.uint16] | None = None) -> npt.NDArray[np.uint16]:
+        """As `ScanPath.codes`."""
+        return self.path.codes(bits, out)
 
     @cached_property
     def path(self) -> ScanPath:
