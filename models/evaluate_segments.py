@@ -27,6 +27,8 @@ from probewise.image import Segmenter
 from probewise.instrument import SimulatedInstrument
 from probewise.types import BoolArray, Context, Float32Array, FloatArray, RasterROI
 
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "bench" / "results" / "segments_quality.json"
 SIDE_NM = 8.0
 FIRST_SEED = 1 << 40  # training draws seeds below 2**31
 PIXELS = 400
@@ -215,12 +217,21 @@ def evaluate(segmenter: Segmenter, *, share: float = 1.0, pictures: Path | None 
     }
 
 
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures for a card."""
+    kept = ("iou", "mean_iou", "boundary_error_nm", "mean_boundary_error_nm", "found")
+    return {
+        **{key: report["features"][key] for key in kept},
+        "false_alarms_per_1000_nm2": {kind: one["false_alarms_per_1000_nm2"] for kind, one in report["plain"].items()},
+    }
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--model", default="segments", help="name of a shipped model, or its path")
     asked.add_argument("--share", type=float, default=1.0, help="of the full number of frames")
     asked.add_argument("--pictures", type=Path, help="folder for overlays")
-    asked.add_argument("--out", type=Path, default=Path("bench/results/segments_quality.json"))
+    asked.add_argument("--out", type=Path, default=RESULT)
     given = asked.parse_args()
     report = evaluate(Segmenter(given.model), share=given.share, pictures=given.pictures)
     given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

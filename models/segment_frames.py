@@ -14,20 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from frames import count
-from _prototype import network_input, resample
 from labels import class_map, polarisation
-from segment_network import STRIDE
-from scenes import random_distortions, random_probe
-
+from probewise.image import network_input, resample
 from probewise.instrument import Detector, SimulatedInstrument
-from probewise.instrument.specimens import FEATURES
 from probewise.instrument.optics import Probe, cross_section_A2
+from probewise.instrument.specimens import FEATURES
 from probewise.types import Context, Float32Array, FloatArray, RasterROI, Truth
+from scenes import random_distortions, random_probe
+from segment_network import STRIDE
 
 SIDE_NM = 6.4
 SIDE = 160  # native pixels of a training frame
 REACH_NM = 6.0  # half the diagonal of a sub-scan of 8 nm, and some
 FIELD_NM = 120.0
+SCENES = 24  # of one specimen; a new probe's tables take as long as ten of them
 SPECIMENS = {"nio-lsmo": 0.16, "bfo": 0.26, "graphene": 0.26, "mos2": 0.07, "particles": 0.19, "strained": 0.06}
 DOSE_E_PER_A2 = (1.5e4, 1.5e5)  # at 60 kV; scaled so that carbon scatters as many electrons with any probe
 _ORDINARY = ("vacancy", "dopant", "thick")  # labels of the truth that no class of ours stands for
@@ -120,7 +120,7 @@ def scenes_of_specimen(random: np.random.Generator, name: str, count: int) -> It
         **options,
     )
     for sequence in range(count):
-        side = SIDE if random.random() < 0.7 else int(random.integers(SIDE * 4 // 5, 2 * SIDE + 1))
+        side = SIDE if random.random() < 0.8 else int(random.integers(SIDE * 4 // 5, 2 * SIDE + 1))
         field = SIDE_NM * random.uniform(0.96, 1.04)
         shift = place_site(random, scope.truth) - np.array(scope.fov_nm) / 2
         context = Context((field, field), (float(shift[0]), float(shift[1])), float(random.uniform(0, 2 * math.pi)))
@@ -142,7 +142,7 @@ def sample(random: np.random.Generator, scene: SegmentScene) -> SegmentSample:
     dose = math.exp(random.uniform(*np.log(DOSE_E_PER_A2))) * scene.dose_scale
     area_A2 = (SIDE_NM * 10 / scene.fraction.shape[0]) ** 2
     counts = count(random, scene.fraction * np.float32(dose * area_A2))
-    image, _ = network_input(resample(counts, (SIDE, SIDE)))
+    image, _ = network_input(resample(np.ascontiguousarray(counts, dtype=np.float32), (SIDE, SIDE)))
     kind, turn = scene.kind, scene.turn
     if random.random() < 0.5:
         image, kind, turn = image[::-1], kind[::-1], turn[:, ::-1] * np.float32([[[-1]], [[1]]])
@@ -153,7 +153,7 @@ def sample(random: np.random.Generator, scene: SegmentScene) -> SegmentSample:
     return SegmentSample(*(np.ascontiguousarray(a) for a in (image, kind, turn)))
 
 
-def stream(seed: int, *, pool: int, uses: float = 8.0) -> Iterator[SegmentSample]:
+def stream(seed: int, *, pool: int, uses: float = 12.0) -> Iterator[SegmentSample]:
     """Samples without end: a pool of scenes, each of them used about `uses` times before another takes its place."""
     random = np.random.default_rng(seed)
     names, shares = list(SPECIMENS), np.array(list(SPECIMENS.values()))
@@ -163,7 +163,7 @@ def stream(seed: int, *, pool: int, uses: float = 8.0) -> Iterator[SegmentSample
         if len(held) < pool or random.random() < 1 / uses:
             scene = next(coming, None)
             if scene is None:
-                coming = scenes_of_specimen(random, str(random.choice(names, p=shares / shares.sum())), 8)
+                coming = scenes_of_specimen(random, str(random.choice(names, p=shares / shares.sum())), SCENES)
                 scene = next(coming)
             if len(held) < pool:
                 held.append(scene)

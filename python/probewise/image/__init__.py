@@ -15,3 +15,4 @@ from probewise.image.masks import survey_masks as survey_masks
 from probewise.image.network import network_input as network_input
 from probewise.image.network import resample as resample
 from probewise.image.patches import extract_patches as extract_patches
+from probewise.image.segmenter import Segmenter as Segmenter

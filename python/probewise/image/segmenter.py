@@ -25,14 +25,14 @@ class Segmenter:
     def __init__(self, model: str | Path = "segments", *, threads: int | None = None, deadline_s: float = 10.0) -> None:
         self.model = load_model(model, threads=threads, deadline_s=deadline_s)
         card = self.model.card
-        ours = (card.background, card.outputs[0].activation, card.normalisation) == ("absent", "softmax", "robust")
-        if card.kind != "segments" or not ours or card.pixel_nm is None:
+        found = (card.kind, card.outputs[0].activation, card.normalisation)
+        if found != ("segments", "softmax", "robust") or card.pixel_nm is None:
             raise ModelError(
-                f"{card.name}: kind {card.kind}, background {card.background}, {card.outputs[0].activation} output, "
-                f"{card.normalisation} input, expected kind segments, background absent, softmax output, robust input "
-                "and a range of pixels"
+                f"{card.name}: kind, activation and normalisation are {found}, pixel_nm {card.pixel_nm}, "
+                "expected ('segments', 'softmax', 'robust') and a range of pixels"
             )
         self._pixels = card.pixel_nm
+        self._classes = card.classes + (("background",) if card.background == "last" else ())
 
     def __call__(
         self, image: Float32Array | Frame, *, pixel_nm: float | tuple[float, float] | None = None
@@ -52,7 +52,7 @@ class Segmenter:
         pixel_yx = (pixel_nm, pixel_nm) if isinstance(pixel_nm, int | float) else pixel_nm
         low, native, high = self._pixels.low, self._pixels.native, self._pixels.high
         if not all(low <= side <= high for side in pixel_yx):
-            raise ValueError(f"pixel_nm is {pixel_nm}, expected {low:g} to {high:g} as in the card of {self._name}")
+            raise ValueError(f"pixel_nm is {pixel_nm}, expected {low:g} to {high:g} as in {self.model.card.name}.json")
         if image.ndim != 2:
             raise ValueError(f"image has shape {image.shape}, expected (rows, cols)")
         field_nm = [count * side for count, side in zip(image.shape, pixel_yx, strict=True)]
@@ -61,8 +61,4 @@ class Segmenter:
         frame, _ = network_input(resample(image, (rows, cols)))
         (maps,) = self.model.run(np.ascontiguousarray(frame)[None, None])
         step = (field_nm[0] / maps.shape[2], field_nm[1] / maps.shape[3])
-        return Segments(maps[0], self.model.card.classes, step)
-
-    @property
-    def _name(self) -> str:
-        return self.model.card.name
+        return Segments(maps[0], self._classes, step)
