@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,7 +31,7 @@ def export_onnx(module: torch.nn.Module, example: Float32Array, card: Card) -> b
     """
     frames = card.input.axes == "N1HW"
     free = {0: "n", 2: "h", 3: "w"} if frames else {0: "n"}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_log():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),
@@ -55,6 +57,17 @@ def export_onnx(module: torch.nn.Module, example: Float32Array, card: Card) -> b
     model.graph.ClearField("value_info")
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[None]:
+    """The exporter logs each operator of torchvision that it does not find."""
+    kept = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(kept)
 
 
 def export_model(module: torch.nn.Module, card: Card, inputs: Sequence[Float32Array], folder: Path) -> Path:
