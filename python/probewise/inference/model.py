@@ -14,7 +14,7 @@ import numpy as np
 from probewise import models
 from probewise.errors import ModelError
 from probewise.inference import runtime
-from probewise.inference.card import MAX_MODEL_BYTES, Card
+from probewise.inference.card import MAX_MODEL_BYTES, POSE, Card
 from probewise.inference.deadline import Deadline
 from probewise.inference.files import read_regular
 from probewise.inference.structure import Structure, examine
@@ -180,7 +180,7 @@ class Model:
             return shape.patch_px
         if axis == "F":
             assert self.card.latent is not None
-            return self.card.latent.content + 3
+            return POSE + self.card.latent.content
         return 1 if axis == "1" else None
 
     def _ramp(self) -> Float32Array:
