@@ -233,14 +233,14 @@ RefinedAtoms refine_atoms(Image2d<const float> image, std::span<const double> yx
   }
   if (yx.empty()) return {};
   const double spacing = median_spacing(yx);
-  if (spacing <= 0 && (settings.width_px <= 0 || settings.limit_px <= 0)) {
-    throw std::invalid_argument("yx holds no two points apart: width_px and limit_px have to be given");
-  }
-  const double reach = spacing > 0 ? 0.6 * spacing : 3 * settings.width_px;
+  const double side = static_cast<double>(std::min(image.rows, image.cols));
+  const double reach = settings.width_px > 0 ? 3 * settings.width_px : spacing > 0 ? 0.6 * spacing : std::min(24.0, side / 3);
   AtomProfile profile = atom_profile(image, yx, std::max(2.0, reach));
   if (settings.width_px > 0) profile.width_px = settings.width_px;
   profile.width_px = std::max(profile.width_px, 0.5);
-  const double limit = settings.limit_px > 0 ? settings.limit_px : limit_spacings * spacing;
+  const double limit = settings.limit_px > 0 ? settings.limit_px
+                       : spacing > 0         ? limit_spacings * spacing
+                                             : profile.width_px;
 
   const auto factor = static_cast<std::ptrdiff_t>(profile.width_px / fitted_width);
   if (factor < 2) return Fit(image, yx, profile, spacing, settings.noise, limit).run();
