@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from labels import CLASSES, UNKNOWN, class_map
 from scipy import ndimage
-from segment_frames import output_positions, place_site
 
+from labels import CLASSES, UNKNOWN, class_map
 from probewise.image import Segmenter
 from probewise.instrument import SimulatedInstrument
 from probewise.types import BoolArray, Context, Float32Array, FloatArray, RasterROI
+from segment_frames import output_positions, place_site
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "bench" / "results" / "segments_quality.json"
@@ -55,7 +55,14 @@ class Case:
 
 
 def frame_of(
-    name: str, seed: int, centre_nm: FloatArray, *, rotation_rad: float, pixels: int, dose: float, features: tuple[str, ...]
+    name: str,
+    seed: int,
+    centre_nm: FloatArray,
+    *,
+    rotation_rad: float,
+    pixels: int,
+    dose: float,
+    features: tuple[str, ...],
 ) -> Case:
     scope = SimulatedInstrument(name, seed=seed, features=features)
     area_A2 = (SIDE_NM * 10 / pixels) ** 2
@@ -209,11 +216,11 @@ def evaluate(segmenter: Segmenter, *, share: float = 1.0, pictures: Path | None 
         pictures.mkdir(parents=True, exist_ok=True)
     return {
         "features": judge(segmenter, cases(share=share), pictures),
-        "plain": {kind: judge(segmenter, plain_cases(kind, share=share)) for kind in ("crystal", "vacuum", "amorphous")},
-        "dose_e_per_A2": {f"{d:g}": judge(segmenter, cases(share=share / 3, dose=d)) for d in (1e4, 2e4, 7.5e4)},
-        "pixel_nm": {
-            f"{SIDE_NM / n:g}": judge(segmenter, cases(share=share / 3, pixels=n)) for n in (200, 267, 800)
+        "plain": {
+            kind: judge(segmenter, plain_cases(kind, share=share)) for kind in ("crystal", "vacuum", "amorphous")
         },
+        "dose_e_per_A2": {f"{d:g}": judge(segmenter, cases(share=share / 3, dose=d)) for d in (1e4, 2e4, 7.5e4)},
+        "pixel_nm": {f"{SIDE_NM / n:g}": judge(segmenter, cases(share=share / 3, pixels=n)) for n in (200, 267, 800)},
     }
 
 
@@ -235,7 +242,11 @@ def main() -> None:
     given = asked.parse_args()
     report = evaluate(Segmenter(given.model), share=given.share, pictures=given.pictures)
     given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({key: report["features"][key] for key in ("iou", "mean_iou", "boundary_error_nm", "found")}, indent=1))
+    print(
+        json.dumps(
+            {key: report["features"][key] for key in ("iou", "mean_iou", "boundary_error_nm", "found")}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

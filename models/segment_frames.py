@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from frames import count
 from labels import class_map, polarisation
 from probewise.image import network_input, resample

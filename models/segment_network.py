@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 NATIVE_NM = 0.04
 STRIDE = 4
@@ -85,7 +83,9 @@ class SegmentNetwork(nn.Module):
     def __init__(self, classes: int, width: int = 12) -> None:
         super().__init__()
         fine, coarse = 2 * width, 4 * width
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), _unit(4, width), _unit(width, fine, stride=2), _unit(fine, fine))
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(2), _unit(4, width), _unit(width, fine, stride=2), _unit(fine, fine)
+        )
         self.moments = LatticeMoments()
         self.down = _unit(fine, coarse, stride=2)
         self.join = _unit(coarse + 4, coarse)

@@ -17,6 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+
 from evaluate_segments import RESULT, ROOT, evaluate, summary
 from export import INPUT, OPSET, folded, pinned, write
 from labels import CLASSES, UNKNOWN
@@ -24,9 +28,6 @@ from probewise.image import Segmenter
 from probewise.inference import Card, ModelInput, ModelOutput, PixelRange
 from segment_frames import SPECIMENS, SegmentSample, stream
 from segment_network import MULTIPLE_OF, NATIVE_NM, STRIDE, Probabilities, SegmentNetwork
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
-from torch.optim.swa_utils import AveragedModel
 
 SHIPPED = ROOT / "python" / "probewise" / "models"
 OUTPUT = "segments"
@@ -64,9 +65,7 @@ def _average(kept: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
     return kept + share * (now - kept)
 
 
-def train(
-    network: nn.Module, *, minutes: float, seed: int, pool: int, checkpoint: Path
-) -> tuple[nn.Module, int]:
+def train(network: nn.Module, *, minutes: float, seed: int, pool: int, checkpoint: Path) -> tuple[nn.Module, int]:
     """AdamW, rate falling as a cosine over `minutes`; returns the exponential mean of the weights and the steps."""
     torch.manual_seed(seed)
     network = network.to(memory_format=torch.channels_last).train()

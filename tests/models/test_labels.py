@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import math
 
-import labels
 import numpy as np
 import pytest
-from labels import CLASSES, UNKNOWN, class_map, polarisation
 from scipy.spatial import cKDTree
 
+import labels
 import probewise as pw
+from labels import CLASSES, UNKNOWN, class_map, polarisation
 from probewise.types import FloatArray
 
 STEP_NM = 0.1

@@ -95,6 +95,7 @@ def test_moments_of_order_six_turn_six_times_as_fast_as_graphene() -> None:
     for number, rotation_rad in ((1, 0.1), (2, 0.3)):
         turned = (angle[number] - angle[0] + 6 * rotation_rad) % (2 * math.pi)
         # square pixels favour some directions a little
-        assert min(turned, 2 * math.pi - turned) < 0.15 or min(
-            abs(turned - 12 * rotation_rad), abs(turned - 12 * rotation_rad + 2 * math.pi)
-        ) < 0.15
+        assert (
+            min(turned, 2 * math.pi - turned) < 0.15
+            or min(abs(turned - 12 * rotation_rad), abs(turned - 12 * rotation_rad + 2 * math.pi)) < 0.15
+        )

@@ -3,62 +3,51 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
 
-from probewise.errors import ModelError
-from probewise.image.network import network_input, resample
-from probewise.inference import load_model
+from probewise.errors import ConfigurationError
+from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
+from probewise.inference import Card, Model, load_model
 from probewise.types import Float32Array, Frame, Segments
 
 
 class Segmenter:
-    """A model of kind "segments" ready for frames.
+    """Areas of a frame by one network.
 
-    model       name of a shipped model, or the path of an .onnx file with its card
-    threads, deadline_s  as for `load_model`
-    raises      ModelError when it is refused or is of another kind
+    model       name of a shipped model, path, or loaded Model of kind "segments"
+    threads, deadline_s  of the model that is loaded here
+    raises      ModelError when the model is refused, ConfigurationError when it is of another kind
     """
 
-    def __init__(self, model: str | Path = "segments", *, threads: int | None = None, deadline_s: float = 10.0) -> None:
-        self.model = load_model(model, threads=threads, deadline_s=deadline_s)
-        card = self.model.card
-        found = (card.kind, card.outputs[0].activation, card.normalisation)
-        if found != ("segments", "softmax", "robust") or card.pixel_nm is None:
-            raise ModelError(
-                f"{card.name}: kind, activation and normalisation are {found}, pixel_nm {card.pixel_nm}, "
-                "expected ('segments', 'softmax', 'robust') and a range of pixels"
-            )
-        self._pixels = card.pixel_nm
-        self._classes = card.classes + (("background",) if card.background == "last" else ())
+    def __init__(
+        self, model: str | Path | Model = "segments", *, threads: int | None = None, deadline_s: float = 10.0
+    ) -> None:
+        loaded = load_model(model, threads=threads, deadline_s=deadline_s) if isinstance(model, str | Path) else model
+        self.model: Model = loaded
+        self.card: Card = loaded.card
+        if self.card.kind != "segments":
+            raise ConfigurationError(f"model {self.card.name} is of kind {self.card.kind}, expected segments")
+        self.classes = self.card.classes + (("background",) if self.card.background == "last" else ())
 
-    def __call__(
-        self, image: Float32Array | Frame, *, pixel_nm: float | tuple[float, float] | None = None
-    ) -> Segments:
+    def __call__(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> Segments:
         """Probabilities of the classes over the whole frame.
 
-        image     (rows, cols) float32, C-contiguous, finite; or a Frame, whose first channel and pixel are taken
-        pixel_nm  of an array: one value, or (y, x)
-        raises    ValueError for a pixel outside the card's range or one that is missing, ModelError as `Model.run`
+        image     (rows, cols) float32 counts, finite; or a Frame, its first channel and pixel size
+        pixel_nm  (y, x) or one number for both; None: that of the Frame, or else the model's native size
+        raises    TypeError, ValueError for a wrong image, ConfigurationError for a pixel size outside the card's
+                  range, ModelError when the model fails or is late
         """
-        if isinstance(image, Frame):
-            if pixel_nm is not None:
-                raise ValueError(f"pixel_nm is {pixel_nm}, expected none with a Frame, which holds its own")
-            image, pixel_nm = image.image(), image.pixel_nm
-        if pixel_nm is None:
-            raise ValueError("pixel_nm is missing, expected the size of a pixel of the array in nm")
-        pixel_yx = (pixel_nm, pixel_nm) if isinstance(pixel_nm, int | float) else pixel_nm
-        low, native, high = self._pixels.low, self._pixels.native, self._pixels.high
-        if not all(low <= side <= high for side in pixel_yx):
-            raise ValueError(f"pixel_nm is {pixel_nm}, expected {low:g} to {high:g} as in {self.model.card.name}.json")
-        if image.ndim != 2:
-            raise ValueError(f"image has shape {image.shape}, expected (rows, cols)")
-        field_nm = [count * side for count, side in zip(image.shape, pixel_yx, strict=True)]
-        multiple = self.model.card.input.multiple_of
-        rows, cols = (max(1, math.ceil(side / native / multiple - 1e-6)) * multiple for side in field_nm)
-        frame, _ = network_input(resample(image, (rows, cols)))
-        (maps,) = self.model.run(np.ascontiguousarray(frame)[None, None])
-        step = (field_nm[0] / maps.shape[2], field_nm[1] / maps.shape[3])
-        return Segments(maps[0], self._classes, step)
+        counts, pixel = counts_of(image, pixel_nm)
+        if pixel is None:
+            pixel = (self.card.pixel_nm.native,) * 2 if self.card.pixel_nm else (1.0, 1.0)
+        multiple = self.card.input.multiple_of
+        native = native_shape(counts.shape, pixel, self.card)
+        # Stretched by less than one multiple, so that the maps cover the frame edge to edge with nothing invented.
+        grid = (-(-native[0] // multiple) * multiple, -(-native[1] // multiple) * multiple)
+        given = normalised(counts if grid == counts.shape else resample(counts, grid), self.card.normalisation)
+        (found,) = self.model.run(np.ascontiguousarray(given)[None, None])
+        maps = activated(found[0], self.card.outputs[0].activation)
+        step = (counts.shape[0] * pixel[0] / maps.shape[1], counts.shape[1] * pixel[1] / maps.shape[2])
+        return Segments(maps, self.classes, step)
