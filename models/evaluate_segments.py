@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How well does the segmenter find pillars, walls, grain boundaries, particles, junctions, vacuum and amorphous areas?
 
-    python models/evaluate_segments.py --pictures /tmp/overlays
+Run: python models/evaluate_segments.py [--model segments] [--pictures FOLDER] [--json PATH]
 
 Rendered sub-scans of 8 nm from seeds that training never draws (fields of 200 nm, default probe, distortions and
-detector), four of five centred within a few nm of a feature. Written to bench/results/segments_quality.json.
+detector), four of five centred within a few nm of a feature.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from scipy import ndimage
 
 from labels import CLASSES, UNKNOWN, class_map
 from probewise.image import Segmenter
-from probewise.instrument import SimulatedInstrument
+from probewise.instrument import SimulatedInstrument, truth
 from probewise.types import BoolArray, Context, Float32Array, FloatArray, RasterROI
 from segment_frames import output_positions, place_site
 
@@ -64,7 +65,6 @@ def frame_of(
     dose: float,
     features: tuple[str, ...],
 ) -> Case:
-    scope = SimulatedInstrument(name, seed=seed, features=features)
     area_A2 = (SIDE_NM * 10 / pixels) ** 2
     scope = SimulatedInstrument(
         name, seed=seed, features=features, beam_current_pA=dose * area_A2 / (DWELL_NS * 1e-9) * 1.602176634e-19 * 1e12
@@ -88,8 +88,8 @@ def cases(*, share: float, pixels: int = PIXELS, dose: float = DOSE_E_PER_A2) ->
                 features = ("hole",)
             seed = FIRST_SEED + 1000 * order + k
             random = np.random.default_rng(seed)
-            truth = SimulatedInstrument(name, seed=seed, features=features).truth
-            centre, turn = place_site(random, truth), float(random.uniform(0, 2 * math.pi))
+            sample = truth(name, seed=seed, features=features)
+            centre, turn = place_site(random, sample), float(random.uniform(0, 2 * math.pi))
             yield frame_of(name, seed, centre, rotation_rad=turn, pixels=pixels, dose=dose, features=features)
 
 
@@ -157,13 +157,13 @@ class Tally:
             if name in self.found:
                 for part in parts(true, step_nm):
                     self.found[name][0] += 1
-                    self.found[name][1] += bool((part & told).sum() >= FOUND_SHARE * part.sum())
+                    self.found[name][1] += int((part & told).sum() >= FOUND_SHARE * part.sum())
             if name == "pillar" and edges(true).sum() * step_nm >= 2.0:
                 self.found["pillar edge"][0] += 1
                 near = bool(edges(told).any()) and edge_distances(true, told, step_nm).mean() <= EDGE_NM
-                self.found["pillar edge"][1] += near
+                self.found["pillar edge"][1] += int(near)
             if name in _FEATURES_OF_INTEREST:
-                self.false_parts += sum(not (part & (true | ~known)).any() for part in parts(told, step_nm))
+                self.false_parts += sum(int(not (part & (true | ~known)).any()) for part in parts(told, step_nm))
 
     def report(self) -> dict[str, Any]:
         hit = np.diag(self.confusion)
@@ -210,18 +210,25 @@ def draw(path: Path, case: Case, predicted: npt.NDArray[np.int64]) -> None:
     figure.savefig(path, dpi=60, bbox_inches="tight")
 
 
-def evaluate(segmenter: Segmenter, *, share: float = 1.0, pictures: Path | None = None) -> dict[str, Any]:
-    """All figures of a segmenter; `share` of the full number of frames."""
+def evaluate(
+    segmenter: Segmenter, *, share: float = 1.0, sweeps: bool = True, pictures: Path | None = None
+) -> dict[str, Any]:
+    """All figures of a segmenter; `share` of the full number of frames; `sweeps` over dose and pixel, too."""
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
-    return {
+    kinds = ("crystal", "vacuum", "amorphous")
+    report = {
         "features": judge(segmenter, cases(share=share), pictures),
-        "plain": {
-            kind: judge(segmenter, plain_cases(kind, share=share)) for kind in ("crystal", "vacuum", "amorphous")
-        },
-        "dose_e_per_A2": {f"{d:g}": judge(segmenter, cases(share=share / 3, dose=d)) for d in (1e4, 2e4, 7.5e4)},
-        "pixel_nm": {f"{SIDE_NM / n:g}": judge(segmenter, cases(share=share / 3, pixels=n)) for n in (200, 267, 800)},
+        "plain": {kind: judge(segmenter, plain_cases(kind, share=share)) for kind in kinds},
     }
+    if sweeps:
+        report["dose_e_per_A2"] = {
+            f"{dose:g}": judge(segmenter, cases(share=share / 3, dose=dose)) for dose in (1e4, 2e4, 7.5e4)
+        }
+        report["pixel_nm"] = {
+            f"{SIDE_NM / pixels:g}": judge(segmenter, cases(share=share / 3, pixels=pixels)) for pixels in (200, 640)
+        }
+    return report
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
@@ -233,20 +240,30 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def record(segmenter: Segmenter, report: dict[str, Any], path: Path) -> None:
+    """Write the report with the model and the versions that it holds for."""
+    names = ("probewise", "numpy", "scipy", "onnxruntime")
+    head = {
+        "question": (__doc__ or "").splitlines()[0],
+        "model": segmenter.card.name,
+        "sha256": segmenter.card.sha256,
+        "versions": {name: metadata.version(name) for name in names},
+    }
+    path.write_text(json.dumps({**head, **report}, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--model", default="segments", help="name of a shipped model, or its path")
     asked.add_argument("--share", type=float, default=1.0, help="of the full number of frames")
+    asked.add_argument("--brief", action="store_true", help="no sweeps over dose and pixel")
     asked.add_argument("--pictures", type=Path, help="folder for overlays")
-    asked.add_argument("--out", type=Path, default=RESULT)
+    asked.add_argument("--json", type=Path, default=RESULT)
     given = asked.parse_args()
-    report = evaluate(Segmenter(given.model), share=given.share, pictures=given.pictures)
-    given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(
-        json.dumps(
-            {key: report["features"][key] for key in ("iou", "mean_iou", "boundary_error_nm", "found")}, indent=1
-        )
-    )
+    segmenter = Segmenter(given.model)
+    report = evaluate(segmenter, share=given.share, sweeps=not given.brief, pictures=given.pictures)
+    record(segmenter, report, given.json)
+    print(json.dumps(summary(report), indent=1))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ The evaluation of the shipped model goes to bench/results/segments_quality.json.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from evaluate_segments import RESULT, ROOT, evaluate, summary
+from evaluate_segments import RESULT, ROOT, evaluate, record, summary
 from export import INPUT, OPSET, folded, pinned, write
 from labels import CLASSES, UNKNOWN
 from probewise.image import Segmenter
@@ -157,10 +156,11 @@ def main() -> None:
     }
     beside = path.with_suffix(".json")
     beside.write_text(card(path, recipe, {}).to_json())  # the evaluation loads the model by its card
-    report = evaluate(Segmenter(path), share=0.02 if small else 1.0)
+    segmenter = Segmenter(path)
+    report = evaluate(segmenter, share=0.02 if small else 1.0, sweeps=not small)
     beside.write_text(card(path, recipe, summary(report)).to_json())
     if path.parent == SHIPPED:
-        RESULT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        record(segmenter, report, RESULT)
     print(beside.read_text())
 
 

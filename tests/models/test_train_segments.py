@@ -78,7 +78,7 @@ def test_moments_of_order_one_point_against_the_polarisation(rotation_rad: float
         places = centre + grid @ turn.T
         domain = class_map(truth, places)[4:-4, 4:-4] == 0
         vectors = moments_of("bfo", centre, rotation_rad, mistilt_pm=0.0)[:2, 4:-4, 4:-4]
-        seen.append(vectors[:, domain].T)
+        seen.append(vectors[::-1, domain].T)  # (x, y) to (y, x)
         told.append(polarisation(truth, places, rotation_rad)[4:-4, 4:-4][domain])
     a, b = np.concatenate(seen), np.concatenate(told)
     cosine = (a * b).sum(axis=1) / np.hypot(*a.T)
@@ -93,9 +93,6 @@ def test_moments_of_order_six_turn_six_times_as_fast_as_graphene() -> None:
         six = moments_of("graphene", centre, rotation_rad, defect_statistics="uncorrelated", defects=0)[2:, 4:-4, 4:-4]
         angle.append(math.atan2(six[1].mean(), six[0].mean()))
     for number, rotation_rad in ((1, 0.1), (2, 0.3)):
-        turned = (angle[number] - angle[0] + 6 * rotation_rad) % (2 * math.pi)
+        turned = angle[number] - angle[0] - 6 * rotation_rad
         # square pixels favour some directions a little
-        assert (
-            min(turned, 2 * math.pi - turned) < 0.15
-            or min(abs(turned - 12 * rotation_rad), abs(turned - 12 * rotation_rad + 2 * math.pi)) < 0.15
-        )
+        assert math.cos(turned) > 0.98
