@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 NATIVE_NM = 0.04
 STRIDE = 4
-SHIFT_UNIT, TURN_UNIT = 200.0, 30.0  # bring the moments to about 1
+SMALL = (5e-4, 1e-3)  # lengths of the moments that count as half an arrow; BiFeO3 has 2e-3, graphene 4e-3
 MULTIPLE_OF = 8
 DILATIONS = (1, 2, 4)  # at stride 8: 5.8 nm are seen
 
@@ -38,7 +38,8 @@ class LatticeMoments(nn.Module):
 
     Squared intensity picks the bright columns; rings about them, weighted with the angle, add up to the shift of the
     fainter columns between them (order 1: picometres of polarisation) and to the direction of the second neighbours
-    in graphene (order 6). Covariances of the two over about 0.5 nm, relative to the columns' own intensity.
+    in graphene (order 6). Covariances of the two over about 0.5 nm, relative to the columns' own intensity, as arrows
+    of a length up to 1.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class LatticeMoments(nn.Module):
         self.register_buffer("soft", torch.outer(soft, soft)[None, None], persistent=False)
         line = torch.exp(-(torch.arange(-6, 7.0) ** 2) / (2 * (0.45 / (2 * half_px)) ** 2))
         self.register_buffer("line", (line / line.sum())[None, None, None], persistent=False)
-        self.register_buffer("unit", torch.tensor([SHIFT_UNIT, SHIFT_UNIT, TURN_UNIT, TURN_UNIT])[:, None, None], False)
+        self.register_buffer("small", torch.tensor(SMALL)[:, None, None, None], persistent=False)
 
     def _mean(self, maps: Tensor) -> Tensor:
         """Gaussian mean of 0.45 nm, at every fourth pixel: narrower, the lattice would beat with these steps."""
@@ -70,7 +71,9 @@ class LatticeMoments(nn.Module):
         means = self._mean(F.pad(parts, (reach,) * 4))
         covered, weight, own, plain, joint = means.split([1, 1, 1, 4, 4], dim=1)
         moments = (joint - weight * plain / (covered + 1e-3)) / (F.relu(own) + 1e-3 * covered + 1e-6)
-        return torch.clamp(moments * self.unit, -4.0, 4.0)
+        pairs = moments.unflatten(1, (2, 2))
+        length = (pairs**2).sum(dim=2, keepdim=True)
+        return (pairs / torch.sqrt(length + self.small**2)).flatten(1, 2)
 
 
 class SegmentNetwork(nn.Module):
