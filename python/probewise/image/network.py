@@ -45,7 +45,8 @@ def resample(image: Float32Array, shape: tuple[int, int], out: Float32Array | No
     out      of that shape, float32
     raises   TypeError, ValueError for a wrong array or shape, or `out` overlapping
     """
-    if len(shape) != 2 or min(shape) < 1:
+    asked: tuple[int, ...] = shape
+    if len(asked) != 2 or min(asked) < 1:
         raise ValueError(f"shape is {shape}, expected (rows, cols) of at least 1")
     if out is None:
         out = np.empty(shape, dtype=np.float32)
@@ -66,34 +67,35 @@ def counts_of(image: Float32Array | Frame, pixel_nm: Pixel | None) -> tuple[Floa
         own = image.pixel_nm
         image = np.ascontiguousarray(image.image())
         pixel_nm = own if pixel_nm is None else pixel_nm
-    if not isinstance(image, np.ndarray) or image.dtype != np.float32:
-        came = f"{image.dtype} array" if isinstance(image, np.ndarray) else type(image).__name__
+    given: object = image
+    if not isinstance(given, np.ndarray) or given.dtype != np.float32:
+        came = f"{given.dtype} array" if isinstance(given, np.ndarray) else type(given).__name__
         raise TypeError(f"image is a {came}, expected a float32 array of shape (rows, cols) or a Frame")
     if image.ndim != 2 or min(image.shape) < 3:
         raise ValueError(f"image has shape {image.shape}, expected (rows, cols) of at least 3 x 3")
     if pixel_nm is None:
         return image, None
-    pixel = pixel_nm if isinstance(pixel_nm, tuple) else (pixel_nm, pixel_nm)
+    pixel: tuple[float, ...] = pixel_nm if isinstance(pixel_nm, tuple) else (pixel_nm, pixel_nm)
     if len(pixel) != 2 or not all(math.isfinite(size) and size > 0 for size in pixel):
         raise ValueError(f"pixel_nm is {pixel_nm}, expected one or two positive finite numbers")
-    return image, pixel
+    return image, (pixel[0], pixel[1])
 
 
-def native_shape(shape: tuple[int, ...], pixel: tuple[float, float] | None, card: Card) -> tuple[int, ...]:
+def native_shape(shape: tuple[int, ...], pixel: tuple[float, float] | None, card: Card) -> tuple[int, int]:
     """Shape of a frame at the native pixel size of a model; its own where the frame or the card has no pixel size.
 
     raises  ConfigurationError for a pixel size outside the card's range
     """
     known = card.pixel_nm
     if known is None or pixel is None:
-        return shape
+        return shape[0], shape[1]
     for size in pixel:
         if not known.low * (1 - 1e-6) <= size <= known.high * (1 + 1e-6):
             raise ConfigurationError(
                 f"pixel_nm is {pixel[0]:g} x {pixel[1]:g}, expected {known.low:g} to {known.high:g} nm, the range "
                 f"of model {card.name}"
             )
-    return tuple(max(1, round(n * size / known.native)) for n, size in zip(shape, pixel, strict=True))
+    return max(1, round(shape[0] * pixel[0] / known.native)), max(1, round(shape[1] * pixel[1] / known.native))
 
 
 def normalised(image: Float32Array, how: str) -> Float32Array:
