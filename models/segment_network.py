@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 NATIVE_NM = 0.04
 STRIDE = 4
+FAINT = 0.03  # of the range of a frame: half way up the second input, which shows films beside particles
 SMALL = (5e-4, 1e-3)  # lengths of the moments that count as half an arrow; BiFeO3 has 2e-3, graphene 4e-3
 MULTIPLE_OF = 8
 DILATIONS = (1, 2, 4)  # at stride 8: 5.8 nm are seen
@@ -21,6 +22,7 @@ def _unit(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.S
 
 
 _RING_REACH = 5  # half-resolution pixels
+_APART = 2  # output pixels of the moments: jumps are taken over 1.28 nm
 
 
 def _ring(radius_px: float, width_px: float, fold: int) -> Tensor:
@@ -34,12 +36,12 @@ def _ring(radius_px: float, width_px: float, fold: int) -> Tensor:
 
 
 class LatticeMoments(nn.Module):
-    """How the surroundings of bright columns are arranged, (n, 4, H/8, W/8): fixed filters, nothing is trained.
+    """How the surroundings of bright columns are arranged, (n, 6, H/8, W/8): fixed filters, nothing is trained.
 
     Squared intensity picks the bright columns; rings about them, weighted with the angle, add up to the shift of the
     fainter columns between them (order 1: picometres of polarisation) and to the direction of the second neighbours
     in graphene (order 6). Covariances of the two over about 0.5 nm, relative to the columns' own intensity, as arrows
-    of a length up to 1.
+    of a length up to 1 (4 channels); and how much the two change nearby (2 channels).
     """
 
     def __init__(self) -> None:
@@ -73,7 +75,12 @@ class LatticeMoments(nn.Module):
         moments = (joint - weight * plain / (covered + 1e-3)) / (F.relu(own) + 1e-3 * covered + 1e-6)
         pairs = moments.unflatten(1, (2, 2))
         length = (pairs**2).sum(dim=2, keepdim=True)
-        return (pairs / torch.sqrt(length + self.small**2)).flatten(1, 2)
+        arrows = (pairs / torch.sqrt(length + self.small**2)).flatten(1, 2)
+        wide = F.pad(arrows, (_APART,) * 4, mode="replicate")
+        down = wide[..., 2 * _APART :, _APART:-_APART] - wide[..., : -2 * _APART, _APART:-_APART]
+        across = wide[..., _APART:-_APART, 2 * _APART :] - wide[..., _APART:-_APART, : -2 * _APART]
+        jumps = (down**2 + across**2).unflatten(1, (2, 2)).sum(dim=2) / 4
+        return torch.cat([arrows, jumps], dim=1)
 
 
 class SegmentNetwork(nn.Module):
@@ -87,11 +94,11 @@ class SegmentNetwork(nn.Module):
         super().__init__()
         fine, coarse = 2 * width, 4 * width
         self.stem = nn.Sequential(
-            nn.PixelUnshuffle(2), _unit(4, width), _unit(width, fine, stride=2), _unit(fine, fine)
+            nn.PixelUnshuffle(2), _unit(8, width), _unit(width, fine, stride=2), _unit(fine, fine)
         )
         self.moments = LatticeMoments()
         self.down = _unit(fine, coarse, stride=2)
-        self.join = _unit(coarse + 4, coarse)
+        self.join = _unit(coarse + 6, coarse)
         self.deep = nn.ModuleList([_unit(coarse, coarse, dilation=d) for d in DILATIONS])
         self.up = nn.Conv2d(coarse, fine, 1)
         self.fuse = _unit(fine, fine)
@@ -101,7 +108,9 @@ class SegmentNetwork(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             moments = self.moments(frames)
-        near = self.stem(frames)
+            positive = F.relu(frames)
+            lifted = torch.cat([frames, positive / (positive + FAINT)], dim=1)
+        near = self.stem(lifted)
         far = self.join(torch.cat([self.down(near), moments], dim=1))
         for unit in self.deep:
             far = far + unit(far)
