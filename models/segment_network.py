@@ -21,6 +21,7 @@ def _unit(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.S
     return nn.Sequential(convolve, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
+HALF_NM = 2 * NATIVE_NM
 _RING_REACH = 5  # half-resolution pixels
 _APART = 2  # output pixels of the moments: jumps are taken over 1.28 nm
 
@@ -35,6 +36,49 @@ def _ring(radius_px: float, width_px: float, fold: int) -> Tensor:
     return torch.stack([torch.cos(angle) * weight, torch.sin(angle) * weight])[:, None] / weight.sum()
 
 
+def _soft() -> Tensor:
+    line = torch.tensor([0.25, 0.5, 0.25])
+    return torch.outer(line, line)[None, None]
+
+
+class _Mean(nn.Module):
+    """Gaussian mean of 0.45 nm, at every fourth pixel: narrower, a lattice would beat with these steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        line = torch.exp(-(torch.arange(-6, 7.0) ** 2) / (2 * (0.45 / (2 * HALF_NM)) ** 2))
+        self.register_buffer("line", (line / line.sum())[None, None, None], persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        single = F.avg_pool2d(maps, 2).flatten(0, 1)[:, None]
+        down = F.conv2d(single, self.line.mT, stride=(2, 1), padding=(6, 0))
+        across = F.conv2d(down, self.line, stride=(1, 2), padding=(0, 6))
+        return across[:, 0].unflatten(0, (-1, maps.shape[1]))
+
+
+class Texture(nn.Module):
+    """Logarithms of the local energy at three scales, (n, 3, H/8, W/8): fixed filters, nothing is trained.
+
+    The finest, and the two coarser ones relative to it: noise is white, films and lattices are not, at any contrast.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = _Mean()
+        self.register_buffer("soft", _soft(), persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        picture = F.avg_pool2d(frames, 2)
+        energies = [torch.ones_like(picture)]
+        for apart in (1, 2, 4):
+            smooth = F.conv2d(F.pad(picture, (apart,) * 4, mode="replicate"), self.soft, dilation=apart)
+            energies.append((picture - smooth) ** 2)
+            picture = smooth
+        covered, fine, middle, coarse = self.mean(torch.cat(energies, dim=1)).split(1, dim=1)
+        log = [torch.log(energy / covered + 1e-7) for energy in (fine, middle, coarse)]
+        return torch.cat([0.2 * log[0] + 2.0, 0.5 * (log[1] - log[0]), 0.5 * (log[2] - log[0])], dim=1)
+
+
 class LatticeMoments(nn.Module):
     """How the surroundings of bright columns are arranged, (n, 6, H/8, W/8): fixed filters, nothing is trained.
 
@@ -46,22 +90,11 @@ class LatticeMoments(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        half_px = 2 * NATIVE_NM
-        rings = torch.cat([_ring(0.20 / half_px, 0.06 / half_px, 1), _ring(0.246 / half_px, 0.05 / half_px, 6)])
+        rings = torch.cat([_ring(0.20 / HALF_NM, 0.06 / HALF_NM, 1), _ring(0.246 / HALF_NM, 0.05 / HALF_NM, 6)])
         self.register_buffer("rings", rings, persistent=False)
-        soft = torch.tensor([0.25, 0.5, 0.25])
-        self.register_buffer("soft", torch.outer(soft, soft)[None, None], persistent=False)
-        line = torch.exp(-(torch.arange(-6, 7.0) ** 2) / (2 * (0.45 / (2 * half_px)) ** 2))
-        self.register_buffer("line", (line / line.sum())[None, None, None], persistent=False)
+        self.register_buffer("soft", _soft(), persistent=False)
+        self.mean = _Mean()
         self.register_buffer("small", torch.tensor(SMALL)[:, None, None, None], persistent=False)
-
-    def _mean(self, maps: Tensor) -> Tensor:
-        """Gaussian mean of 0.45 nm, at every fourth pixel: narrower, the lattice would beat with these steps."""
-        pooled = F.avg_pool2d(maps, 2)
-        single = pooled.flatten(0, 1)[:, None]
-        down = F.conv2d(single, self.line.mT, stride=(2, 1), padding=(6, 0))
-        across = F.conv2d(down, self.line, stride=(1, 2), padding=(0, 6))
-        return across[:, 0].unflatten(0, (-1, maps.shape[1]))
 
     def forward(self, frames: Tensor) -> Tensor:
         reach = _RING_REACH
@@ -70,7 +103,7 @@ class LatticeMoments(nn.Module):
         inner = picture[..., reach:-reach, reach:-reach]
         bright = F.relu(F.conv2d(picture, self.soft))[..., reach - 1 : 1 - reach, reach - 1 : 1 - reach] ** 2
         parts = torch.cat([torch.ones_like(bright), bright, bright * inner, rings, bright * rings], dim=1)
-        means = self._mean(F.pad(parts, (reach,) * 4))
+        means = self.mean(F.pad(parts, (reach,) * 4))
         covered, weight, own, plain, joint = means.split([1, 1, 1, 4, 4], dim=1)
         moments = (joint - weight * plain / (covered + 1e-3)) / (F.relu(own) + 1e-3 * covered + 1e-6)
         pairs = moments.unflatten(1, (2, 2))
@@ -97,8 +130,9 @@ class SegmentNetwork(nn.Module):
             nn.PixelUnshuffle(2), _unit(8, width), _unit(width, fine, stride=2), _unit(fine, fine)
         )
         self.moments = LatticeMoments()
+        self.texture = Texture()
         self.down = _unit(fine, coarse, stride=2)
-        self.join = _unit(coarse + 6, coarse)
+        self.join = _unit(coarse + 9, coarse)
         self.deep = nn.ModuleList([_unit(coarse, coarse, dilation=d) for d in DILATIONS])
         self.up = nn.Conv2d(coarse, fine, 1)
         self.fuse = _unit(fine, fine)
@@ -107,11 +141,11 @@ class SegmentNetwork(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            moments = self.moments(frames)
+            fixed = torch.cat([self.moments(frames), self.texture(frames)], dim=1)
             positive = F.relu(frames)
             lifted = torch.cat([frames, positive / (positive + FAINT)], dim=1)
         near = self.stem(lifted)
-        far = self.join(torch.cat([self.down(near), moments], dim=1))
+        far = self.join(torch.cat([self.down(near), fixed], dim=1))
         for unit in self.deep:
             far = far + unit(far)
         both = self.fuse(near + F.interpolate(self.up(far), scale_factor=2.0, mode="nearest"))
