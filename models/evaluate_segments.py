@@ -217,7 +217,8 @@ def evaluate(
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
     kinds = ("crystal", "vacuum", "amorphous") if sweeps else ("amorphous",)
-    report = {
+    report: dict[str, Any] = {
+        "share": share,
         "features": judge(segmenter, cases(share=share), pictures),
         "plain": {kind: judge(segmenter, plain_cases(kind, share=share)) for kind in kinds},
     }
