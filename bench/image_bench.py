@@ -43,7 +43,7 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> list[dic
 
 def write(path: Path, question: str | None, rows: list[dict[str, Any]], floor: str | None = None, **facts: Any) -> None:
     """Print the rows and write them with the machine they were measured on."""
-    base = next((row["processor_ms"] for row in rows if row.get("call") == floor), None)
+    base = next((row["processor_ms"] for row in rows if floor and row["call"] == floor), None)
     for row in rows:
         if base:
             row["times_floor"] = row["processor_ms"] / base
