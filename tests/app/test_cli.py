@@ -200,7 +200,7 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.strip() == probewise.__version__
     assert cli.status(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("run", "survey", "resume", "report", "export", "config", "doctor"):
+    for command in ("run", "survey", "resume", "report", "export", "config", "models", "doctor"):
         assert f"\n  {command} " in shown
 
 
