@@ -157,8 +157,9 @@ class GaussianProcess:
         """Move lengthscale, variance and noise to their maximum a posteriori, and rebuild.
 
         Bounds and priors are relative to the lattice spacing (or the median distance to the nearest neighbour) and
-        to the variance of the told values; noise that came with a value stays. The second fit on starts from the present hyperparameters as well. With
-        fewer than three distinct candidates told, or constant values, nothing moves and `stable` is False.
+        to the variance of the told values; noise that came with a value stays. The second fit on starts from the
+        present hyperparameters as well. With fewer than three distinct candidates told, or constant values, nothing
+        moves and `stable` is False.
         """
         result = fit_hyperparameters(
             points=self._told_points(),
