@@ -201,7 +201,8 @@ def test_the_configuration_is_printed_and_read_back(here, capsys):
     Path("again.toml").write_text(text)
     assert cli.status(["config", "again.toml"]) == 0
     assert capsys.readouterr().out == text
-    assert "beta = 2.5" in text
+    for line in ("beta = 2.5", "fov_nm = 200.0", 'policy = "ucb"', "border = 1", "# steps = 60, and the stop rule"):
+        assert f"\n{line}" in text
     assert cli.status(["config", "--schema"]) == 0
     assert "instrument" in json.loads(capsys.readouterr().out)["properties"]
 
