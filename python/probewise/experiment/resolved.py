@@ -18,6 +18,7 @@ def derived(configuration: Configuration) -> dict[str, dict[str, Any]]:
     tables = {
         "instrument": _instrument(configuration),
         "sites": _sites(configuration),
+        "scan": {"discard_lines": configuration.discard_lines},
         "descriptor": _windows(configuration),
         "surrogate": {"refine": configuration.refine},
         "acquisition": _acquisition(configuration),
@@ -45,14 +46,14 @@ def _sites(c: Configuration) -> dict[str, Any]:
 
 def _windows(c: Configuration) -> dict[str, Any]:
     """Of the frames' windows; a picture's own pixel decides where none is set."""
-    if c.run.replay or c.measure.kind != "frame" or c.measure.scalarize is not None or c.pixel_nm is None:
+    if c.run.replay or not c.by_windows or c.pixel_nm is None:
         return {}
-    from probewise.descriptors.spectra import default_window_px
+    from probewise.descriptors.spectra import window_and_step
     from probewise.experiment.checks import pixels
 
     side = pixels(c.sites.side_nm, c.pixel_nm)
-    window = c.descriptor.window_px or default_window_px(c.sites.side_nm / side, (side, side))
-    return {"window_px": window, "step_px": window // 2}
+    window, step = window_and_step(c.descriptor.window_px, c.descriptor.step_px, c.sites.side_nm / side, (side, side))
+    return {"window_px": window, "step_px": step}
 
 
 def _acquisition(c: Configuration) -> dict[str, Any]:
