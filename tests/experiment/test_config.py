@@ -91,6 +91,7 @@ def test_lines_are_discarded_where_there_are_lines() -> None:
         ("sites.list=[]", ("sites.list", "at least 1")),
         ("component.by='spacing'", ("component.by is 'spacing'", "spacing_nm", "FILE.npy")),
         ("component.sense='high'", ("component.sense", "deviation")),
+        ("instrument.uri=''", ("instrument.uri is ''", "a text that is not empty")),
         ("sites.exclude=[700]", ("sites.exclude", "700", "below 625")),
         ("sites.window_px=56", ("sites.window_px", "replay")),
         ("descriptor.window_px=500", ("descriptor.window_px is 500", "400 px")),

@@ -216,7 +216,7 @@ def _principal(rows: FloatArray, components: int) -> FloatArray:
 def _check(spectra: Float32Array, features: int | None) -> Float32Array:
     check_float32("spectra", spectra, "(n, features)")
     if features is not None and spectra.shape[1] != features:
-        raise ValueError(f"spectra has {spectra.shape[1]} features, expected {features} as in the fit")
+        raise ValueError(f"spectra has shape {spectra.shape}, expected (n, {features}) as in the fit")
     if not np.isfinite(spectra).all():
         raise ValueError("spectra holds a non-finite value, expected finite magnitudes")
     return spectra

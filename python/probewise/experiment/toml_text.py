@@ -132,6 +132,8 @@ def _expected(problem: Mapping[str, Any]) -> str:
     context = problem.get("ctx", {})
     if "expected" in context:
         return str(context["expected"])
+    if problem["type"] == "string_too_short":
+        return "a text that is not empty"
     text = str(problem["msg"])
     return text.removeprefix("Input should be ").removeprefix("Value error, ")
 
