@@ -55,8 +55,7 @@ def extent(scan: Scan, channels: Sequence[str], limits: Limits) -> FloatArray:
         raise ValueError(f"scan has {samples} samples, expected 1 to {limits.max_points}")
     if dwell_ns.min() < limits.dwell_min_ns or dwell_ns.max() > limits.dwell_max_ns:
         raise ValueError(
-            f"dwell_ns is {dwell_ns.min()} to {dwell_ns.max()}, "
-            f"expected {limits.dwell_min_ns} to {limits.dwell_max_ns}"
+            f"dwell_ns is {dwell_ns.min()} to {dwell_ns.max()}, expected {limits.dwell_min_ns} to {limits.dwell_max_ns}"
         )
     return reached
 

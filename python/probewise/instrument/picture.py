@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
+from probewise.instrument.checks import COMPUTED, extent
 from probewise.instrument.picture_view import PictureNoise, PictureView
 from probewise.instrument.readers import Picture, read_picture
 from probewise.types import Armed, Capability, Context, Float32Array, Frame, Limits, RasterROI, Scan

@@ -17,6 +17,7 @@ import numpy as np
 
 from probewise._core import instrument as _core
 from probewise.errors import InstrumentError, ScanError, ScanTimeout
+from probewise.instrument.checks import COMPUTED, extent
 from probewise.instrument.optics import (
     FOCUS_MAX_NM,
     FOCUS_STEP_NM,
