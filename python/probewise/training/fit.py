@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fitting the autoencoder: the evidence lower bound, expected over all directions of every patch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probewise.training.autoencoder import Decoder, Encoder, Invariances, Pose, rotate
+from probewise.types import Float32Array
+
+_ALL_DIRECTIONS = 0.25  # part of the training in which every direction of a patch is tried
+_TRIED = 4  # most likely directions that are tried later
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """An autoencoder after training; `noise` is the rms residual of a pixel, `minutes` the time that it took."""
+
+    encoder: Encoder
+    decoder: Decoder
+    noise: float
+    minutes: float
+    losses: tuple[float, ...]
+
+
+def train(
+    patches: Float32Array,
+    invariances: Invariances,
+    *,
+    steps: int = 3000,
+    batch: int = 128,
+    seed: int = 0,
+    progress: Callable[[int, float], None] | None = None,
+) -> Fitted:
+    """Fit encoder and decoder to patches (n, side, side).
+
+    steps     of Adam, `batch` patches each
+    progress  called with the step and the loss, about 20 times
+    raises    TypeError, ValueError for wrong patches or counts
+    """
+    check_patches(patches, invariances.side_px)
+    if steps < 1 or batch < 2:
+        raise ValueError(f"steps is {steps}, batch {batch}, expected at least 1 and 2")
+    started = time.monotonic()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder, decoder = Encoder(invariances), Decoder(invariances)
+    data = torch.from_numpy(patches)
+    _standardise(encoder, decoder, data)
+    coefficients = torch.cat([encoder.coefficients(part) for part in data.split(4096)])
+    loss_of = _Loss(encoder, decoder, generator)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimiser = torch.optim.Adam(parameters, lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps, pct_start=0.2)
+    losses = []
+    for step in range(steps):
+        index = torch.randint(len(data), (batch,), generator=generator)
+        loss = loss_of(coefficients[index], data[index] if invariances.translation else None, step / steps)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 20.0)
+        optimiser.step()
+        schedule.step()
+        if (step + 1) % max(1, steps // 20) == 0:
+            losses.append(float(loss.detach()))
+            if progress is not None:
+                progress(step + 1, losses[-1])
+    noise = math.sqrt(float(loss_of.variance)) / float(encoder.coefficient_scale)
+    return Fitted(encoder.eval(), decoder.eval(), noise, (time.monotonic() - started) / 60, tuple(losses))
+
+
+def check_patches(patches: object, side_px: int) -> None:
+    """Refuse what is not (n, side, side) finite float32 with something in it."""
+    if not isinstance(patches, np.ndarray) or patches.dtype != np.float32:
+        came = patches.dtype if isinstance(patches, np.ndarray) else type(patches).__name__
+        raise TypeError(f"patches is {came}, expected float32 (n, {side_px}, {side_px})")
+    if patches.ndim != 3 or patches.shape[1:] != (side_px, side_px) or len(patches) < 2:
+        raise ValueError(f"patches has shape {patches.shape}, expected (at least 2, {side_px}, {side_px})")
+    if not np.isfinite(patches).all():
+        raise ValueError("patches holds values that are not finite, expected none")
+    if not np.ptp(patches) > 0:
+        raise ValueError("patches is constant, nothing to learn")
+
+
+class _Loss:
+    """Negative bound of a batch, with the noise's variance followed as the training goes."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, generator: torch.Generator) -> None:
+        self.encoder, self.decoder, self.generator = encoder, decoder, generator
+        chosen = encoder.invariances
+        pixels = float(decoder.mask.sum())
+        self.freedom = pixels if chosen.translation else float(encoder.analysis.abs().sum(0).gt(1e-9).sum())
+        self.variance: Tensor | None = None
+
+    def __call__(self, coefficients: Tensor, patches: Tensor | None, done: float) -> Tensor:
+        encoder, chosen = self.encoder, self.encoder.invariances
+        n = len(coefficients)
+        if encoder.directions == 1:
+            log_q = coefficients.new_zeros(n, 1)
+            tried = coefficients.new_zeros(n, 1)
+        else:
+            log_q = torch.log_softmax(encoder.scores(coefficients), dim=1)
+            tried = encoder.angles.expand(n, -1)
+            if done > _ALL_DIRECTIONS or patches is not None:
+                log_q, best = log_q.topk(_TRIED, dim=1)
+                log_q = log_q - torch.logsumexp(log_q, 1, keepdim=True)
+                tried = encoder.angles[best]
+        q = log_q.exp()
+        repeated = coefficients[:, None].expand(-1, tried.shape[1], -1)
+        pose = encoder.pose(repeated, tried)
+        left = self._left(repeated, patches, pose)
+        mean_left = (q * left).sum(1)
+        measured = (mean_left.mean() / self.freedom).detach()
+        self.variance = measured if self.variance is None else 0.98 * self.variance + 0.02 * measured
+        bound = (q * (left / (2 * self.variance) + self._divergence(pose))).sum(1)
+        # Directions are kept open at first, then decided.
+        openness = max(0.0, 1.0 - 2.0 * done)
+        bound = bound + openness * (q * log_q).sum(1)
+        # Without this, content may tell which of several like directions was taken.
+        centre = (q[..., None] * pose.z).sum(1, keepdim=True)
+        bound = bound + done * (q[..., None] * (pose.z - centre) ** 2).sum((1, 2))
+        if chosen.rotation == "small":
+            bound = bound + (pose.angle[:, 0] / 0.3) ** 2 / 2
+        return bound.mean()
+
+    def _left(self, coefficients: Tensor, patches: Tensor | None, pose: Pose) -> Tensor:
+        """(n, hypotheses) squared residuals, in units of scaled coefficients."""
+        z = pose.z + self._noise(pose.z) * pose.z_log_std.exp()
+        angle = pose.angle
+        if self.encoder.invariances.rotation != "none":
+            angle = angle + self._noise(angle) * pose.log_std.exp()
+        pattern = self.decoder.pattern(z)
+        if patches is None:
+            return ((coefficients - rotate(pattern, angle, self.encoder.order)) ** 2).sum(-1)
+        shift = pose.shift + self._noise(pose.shift) * pose.shift_log_std.exp()
+        decoder, scale = self.decoder, self.decoder.coefficient_scale
+        functions = decoder.functions(angle.flatten(), shift.flatten(0, 1))
+        pixels = (functions @ (pattern / scale + decoder.coefficient_mean).flatten(0, 1)[..., None]).squeeze(-1)
+        tried = angle.shape[1]
+        target = patches.flatten(1).repeat_interleave(tried, 0)
+        return ((((target - pixels) * scale) ** 2) * decoder.mask).sum(1).reshape(-1, tried)
+
+    def _noise(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator)
+
+    def _divergence(self, pose: Pose) -> Tensor:
+        """Kullback-Leibler terms; the mean of the angle is free."""
+        chosen = self.encoder.invariances
+        total = _normal(pose.z, pose.z_log_std, 1.0).sum(-1)
+        if chosen.rotation != "none":
+            total = total + _normal(torch.zeros_like(pose.angle), pose.log_std, chosen.rotation_prior)
+        if chosen.translation:
+            total = total + _normal(pose.shift, pose.shift_log_std, chosen.shift_prior).sum(-1)
+        return total
+
+
+def _normal(mean: Tensor, log_std: Tensor, prior: float) -> Tensor:
+    """Divergence of N(mean, std) from N(0, prior)."""
+    return -log_std + math.log(prior) + (torch.exp(2 * log_std) + mean**2) / (2 * prior**2) - 0.5
+
+
+@torch.no_grad()
+def _standardise(encoder: Encoder, decoder: Decoder, data: Tensor) -> None:
+    """Centre the orders 0, which keeps rotations what they are, and bring the rest to about 1."""
+    raw = torch.cat([encoder.coefficients(part) for part in data.split(4096)])
+    mean = raw.mean(0) * (torch.cat([encoder.order, encoder.order]) == 0)
+    scale = 1.0 / (raw - mean).square().mean().sqrt().clamp(min=1e-6)
+    for module in (encoder, decoder):
+        module.coefficient_mean.copy_(mean)
+        module.coefficient_scale.copy_(scale)
