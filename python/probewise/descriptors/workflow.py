@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 
 from probewise.descriptors.basis import BasisReport, match_columns, residual_limit
-from probewise.descriptors.components import Rule, orientation, select_component
+from probewise.descriptors.components import Rule, select_component
 from probewise.descriptors.features import FrameSpectra
+from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
 from probewise.descriptors.spectra import CONVENTIONS, Convention
 from probewise.descriptors.unmixing import METHODS, Method, Unmixing
 from probewise.types import Description, FloatArray, Frame
-
-Sense = Literal["auto", "maximise", "minimise", "deviation"]
-SENSES: tuple[Sense, ...] = ("auto", "maximise", "minimise", "deviation")
-State: TypeAlias = "dict[str, np.ndarray[Any, Any] | str | int | float]"
 
 
 class LinearWorkflow:
@@ -57,25 +54,18 @@ class LinearWorkflow:
             raise ValueError(f"method is {method!r}, expected one of {METHODS}")
         if convention not in CONVENTIONS:
             raise ValueError(f"convention is {convention!r}, expected one of {CONVENTIONS}")
-        if sense not in SENSES:
-            raise ValueError(f"sense is {sense!r}, expected one of {SENSES}")
         if refit_every < 1:
             raise ValueError(f"refit_every is {refit_every}, expected at least 1")
         self._spectra = FrameSpectra(window_px, step_px, convention)
         self._unmixing = Unmixing(method, components)
-        self._rule = component
-        self._sense: Sense = sense
+        self._follower = Follower(component, sense)
         self._refit_every = refit_every
-        self._column = -1
-        self._sign = 1.0
-        self._centre = 0.0
         self._limit = np.inf
         self._fitted_sites = 0
-        self._columns: tuple[str, ...] = ()
 
     @property
     def fitted(self) -> bool:
-        return self._column >= 0
+        return self._follower.chosen
 
     @property
     def least_sites(self) -> int:
@@ -90,13 +80,13 @@ class LinearWorkflow:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of `values`."""
-        return self._columns
+        return self._follower.columns
 
     @property
     def component(self) -> int:
         """The column that makes the value of a site."""
         self._require_fit()
-        return self._column
+        return self._follower.column
 
     @property
     def explained(self) -> FloatArray:
@@ -154,22 +144,24 @@ class LinearWorkflow:
             mapping, similarity = match_columns(previous, fresh, signed=unmixing.method in ("pca", "svd"))
             unmixing.reorder(mapping.order, mapping.signs)
             fresh = fresh[:, mapping.order] * mapping.signs
-            kept, same_column = mapping.previous, self._column
+            kept = mapping.previous
         else:
-            kept, similarity, same_column = np.full(fresh.shape[1], -1), np.zeros(fresh.shape[1]), -1
+            kept, similarity = np.full(fresh.shape[1], -1), np.zeros(fresh.shape[1])
         self._unmixing = unmixing
-        extras = tuple(descriptions[0].extra)
-        self._columns = (*(f"component {i}" for i in range(fresh.shape[1])), "residual", *extras)
-        self._choose(fresh, descriptions, kept, same_column, notices)
-        left = [self.residual(description) for description in descriptions]
+        columns = (*(f"component {i}" for i in range(fresh.shape[1])), "residual", *descriptions[0].extra)
+        tables = [self._table(description) for description in descriptions]
+        notices.extend(
+            self._follower.choose(columns, tables, fresh.shape[1], previous=kept, template=self._like_template)
+        )
+        left = [values[:, fresh.shape[1]] for values in tables]
         self._limit = residual_limit([float(windows.mean()) for windows in left])
         self._fitted_sites = len(descriptions)
         return BasisReport(
             mapping=kept,
             similarity=similarity,
-            component=self._column,
-            name=self._columns[self._column],
-            sign=self._sign,
+            component=self._follower.column,
+            name=self._follower.name,
+            sign=self._follower.sign,
             explained=unmixing.explained,
             residual=float(np.median(np.concatenate(left))),
             notices=tuple(notices),
@@ -178,8 +170,7 @@ class LinearWorkflow:
     def values(self, description: Description) -> FloatArray:
         """All columns of every window, (windows, columns) float64."""
         self._require_fit()
-        values, residual = self._unmixing.transform_with_residual(description.features)
-        return np.column_stack([values, residual, *description.extra.values()])
+        return self._table(description)
 
     def residual(self, description: Description) -> FloatArray:
         """What the basis leaves over of each window's spectrum, relative, (windows,): high where a phase is unknown."""
@@ -188,16 +179,11 @@ class LinearWorkflow:
 
     def window_values(self, description: Description) -> FloatArray:
         """The followed column of every window with its sign, (windows,); positions are `description.centre_yx`."""
-        column = self.values(description)[:, self.component]
-        if self._sense == "deviation":
-            return np.asarray(np.abs(column - self._centre))
-        return column * self._sign
+        return self._follower.values(self.values(description))
 
     def value(self, description: Description) -> float:
         """Value of the site: the mean of `window_values`; NaN windows are left out, NaN when all are."""
-        values = self.window_values(description)
-        finite = values[np.isfinite(values)]
-        return float(finite.mean()) if finite.size else float("nan")
+        return mean_of_finite(self.window_values(description))
 
     def needs_refit(self, residuals: Sequence[float] | Sequence[FloatArray]) -> bool:
         """Whether the basis should be fitted again.
@@ -216,14 +202,7 @@ class LinearWorkflow:
         self._require_fit()
         state: State = {f"basis.{name}": value for name, value in self._unmixing.state().items()}
         state |= {f"spectra.{name}": value for name, value in self._spectra.state().items()}
-        return state | {
-            "column": self._column,
-            "columns": "\n".join(self._columns),
-            "sign": self._sign,
-            "centre": self._centre,
-            "limit": self._limit,
-            "fitted_sites": self._fitted_sites,
-        }
+        return state | self._follower.state() | {"limit": self._limit, "fitted_sites": self._fitted_sites}
 
     def restore(self, state: State) -> None:
         """Take over a `state`; ValueError when it belongs to another method or convention."""
@@ -232,57 +211,17 @@ class LinearWorkflow:
             raise ValueError(f"state has method {basis.get('method')!r}, expected {self._unmixing.method!r}")
         self._spectra.restore({name[8:]: value for name, value in state.items() if name.startswith("spectra.")})
         self._unmixing = Unmixing.restore(basis)
-        self._column = int(cast(int, state["column"]))
-        self._columns = tuple(str(state["columns"]).split("\n"))
-        self._sign = float(cast(float, state["sign"]))
-        self._centre = float(cast(float, state["centre"]))
+        self._follower.restore(state)
         self._limit = float(cast(float, state["limit"]))
         self._fitted_sites = int(cast(int, state["fitted_sites"]))
 
-    def _choose(
-        self,
-        fresh: FloatArray,
-        descriptions: Sequence[Description],
-        kept: np.ndarray[Any, Any],
-        same_column: int,
-        notices: list[str],
-    ) -> None:
-        rule = self._rule
-        if isinstance(rule, str) and rule in self._columns:
-            column = self._columns.index(rule)
-        elif callable(rule) and 0 <= same_column < len(kept) and kept[same_column] == same_column:
-            column = same_column  # a person is not asked again while the component lives on
-        elif isinstance(rule, (int, np.integer)) and not isinstance(rule, bool) and rule >= fresh.shape[1]:
-            if rule >= len(self._columns):
-                raise ValueError(f"component is {rule}, expected 0 to {len(self._columns) - 1}: {self._columns}")
-            column = int(rule)
-        elif isinstance(rule, np.ndarray):
-            template = self._spectra.template(rule)
-            column = select_component(np.ascontiguousarray(self._unmixing.basis.T), template)
-        elif isinstance(rule, str) and 0 <= same_column < len(kept) and kept[same_column] == same_column:
-            # Visited sites are chosen for their values: among them the rare phase is rare no longer, and a rule over
-            # all columns would drop it. Only a component that is new since may take the place of a living one.
-            rivals = np.flatnonzero((kept < 0) | (np.arange(len(kept)) == same_column))
-            column = int(rivals[select_component(np.ascontiguousarray(fresh[:, rivals]), rule)])
-        else:
-            column = select_component(fresh, rule)
-        if same_column >= 0 and (column != same_column or (column < len(kept) and kept[column] < 0)):
-            notices.append(f"the followed column is now {self._columns[column]!r}")
-        lives_on = column == same_column and (column >= len(kept) or kept[column] == column)
-        self._column = column
-        followed = [self.values(description)[:, column] for description in descriptions]
-        finite = [windows[np.isfinite(windows)] for windows in followed]
-        every = np.concatenate(finite)
-        if not every.size:
-            raise ValueError(f"column {self._columns[column]!r} has no finite value at the visited sites")
-        if not np.ptp(every) > 1e-12 * np.abs(every).max():
-            notices.append(f"column {self._columns[column]!r} is constant over the visited sites")
-        self._centre = float(np.median(every))
-        if not lives_on:
-            # The sign is that of the sites' means: single windows at an edge or a wall may lie far out on the other
-            # side.
-            means = np.array([windows.mean() for windows in finite if windows.size])
-            self._sign = {"maximise": 1.0, "minimise": -1.0}.get(self._sense, orientation(means))
+    def _table(self, description: Description) -> FloatArray:
+        values, residual = self._unmixing.transform_with_residual(description.features)
+        return np.column_stack([values, residual, *description.extra.values()])
+
+    def _like_template(self, template: np.ndarray[Any, Any]) -> int:
+        spectrum = self._spectra.template(template)
+        return select_component(np.ascontiguousarray(self._unmixing.basis.T), spectrum)
 
     def _require_fit(self) -> None:
         if not self.fitted and not self._unmixing.fitted:
