@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         turned = torch.cat([k[:, :half] * cosine + k[:, half:] * sine, k[:, half:] * cosine - k[:, :half] * sine], -1)
         answers = coefficients @ turned.reshape(-1, 2 * half).T
         answers = answers.reshape(-1, self.directions, k.shape[0]) + self.templates.bias
-        return self.weights(nn.functional.silu(answers)).squeeze(-1)
+        return self.weights(torch.relu(answers)).squeeze(-1)
 
     def pose(self, coefficients: Tensor, direction: Tensor) -> Pose:
         """Refine a direction and read the rest from the patch turned back; coefficients (..., 2 K), direction (...)."""
@@ -181,6 +181,7 @@ class Decoder(nn.Module):
         }.items():
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32))
         self.width = basis.width
+        self.highest = int(basis.order.max())
         self.pattern = _block(invariances.content, hidden, hidden, basis.size)
 
     def functions(self, angle: Tensor, shift: Tensor) -> Tensor:
@@ -189,10 +190,10 @@ class Decoder(nn.Module):
         x0 = self.grid[:, 0] * cosine - self.grid[:, 1] * sine + shift[:, :1]
         x1 = self.grid[:, 0] * sine + self.grid[:, 1] * cosine + shift[:, 1:]
         squared = x0 * x0 + x1 * x1
-        radius = torch.sqrt(squared + 1e-12)
+        radius = torch.sqrt(squared.clamp(min=1e-10))
         c, s = x0 / radius, x1 / radius
         cosines, sines = [torch.ones_like(c)], [torch.zeros_like(c)]
-        for _ in range(int(self.order.max())):
+        for _ in range(self.highest):
             cosines.append(cosines[-1] * c - sines[-1] * s)
             sines.append(sines[-1] * c + cosines[-2] * s)
         order = self.order.long()

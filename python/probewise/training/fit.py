@@ -15,7 +15,7 @@ from torch import Tensor
 from probewise.training.autoencoder import Decoder, Encoder, Invariances, Pose, rotate
 from probewise.types import Float32Array
 
-_ALL_DIRECTIONS = 0.25  # part of the training in which every direction of a patch is tried
+_MANY_DIRECTIONS = 0.25  # part of the training in which half of all directions of a patch, at random, are tried
 _TRIED = 4  # most likely directions that are tried later
 
 
@@ -58,8 +58,8 @@ def train(
     coefficients = torch.cat([encoder.coefficients(part) for part in data.split(4096)])
     loss_of = _Loss(encoder, decoder, generator)
     parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps, pct_start=0.2)
+    optimiser = torch.optim.Adam(parameters, lr=4e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / steps))
     losses = []
     for step in range(steps):
         index = torch.randint(len(data), (batch,), generator=generator)
@@ -75,6 +75,11 @@ def train(
                 progress(step + 1, losses[-1])
     noise = math.sqrt(float(loss_of.variance)) / float(encoder.coefficient_scale)
     return Fitted(encoder.eval(), decoder.eval(), noise, (time.monotonic() - started) / 60, tuple(losses))
+
+
+def _rate(done: float) -> float:
+    """Learning rate relative to its peak: up over a tenth of the training, down as a cosine."""
+    return done / 0.1 + 0.01 if done < 0.1 else 0.5 * (1 + math.cos(math.pi * (done - 0.1) / 0.9)) + 1e-3
 
 
 def check_patches(patches: object, side_px: int) -> None:
@@ -108,11 +113,13 @@ class _Loss:
             tried = coefficients.new_zeros(n, 1)
         else:
             log_q = torch.log_softmax(encoder.scores(coefficients), dim=1)
-            tried = encoder.angles.expand(n, -1)
-            if done > _ALL_DIRECTIONS or patches is not None:
-                log_q, best = log_q.topk(_TRIED, dim=1)
-                log_q = log_q - torch.logsumexp(log_q, 1, keepdim=True)
-                tried = encoder.angles[best]
+            if done < _MANY_DIRECTIONS and patches is None:
+                best = torch.rand(log_q.shape, generator=self.generator).topk(encoder.directions // 2, dim=1).indices
+            else:
+                best = log_q.topk(_TRIED, dim=1).indices
+            log_q = log_q.gather(1, best)
+            log_q = log_q - torch.logsumexp(log_q, 1, keepdim=True)
+            tried = encoder.angles[best]
         q = log_q.exp()
         repeated = coefficients[:, None].expand(-1, tried.shape[1], -1)
         pose = encoder.pose(repeated, tried)

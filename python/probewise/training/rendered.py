@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probewise.image import extract_patches, network_input
 from probewise.instrument import Detector, Distortions, atoms, render, truth
-from probewise.training.prototype import extract_patches, network_input
 from probewise.types import Context, Float32Array, FloatArray, IntArray, RasterROI, Truth
 
 UNNAMED = -1
@@ -33,7 +33,11 @@ class AtomPatches:
 
 @dataclass(frozen=True)
 class Material:
-    """How a specimen is seen: pixel, patch, options of the specimen, and the classes of its atoms."""
+    """How a specimen is seen: pixel, patch, options of the specimen, and the classes of its atoms.
+
+    questions  what a probe is asked: for each name, groups of labels that it has to tell apart
+    centre_on  only columns of this element get patches
+    """
 
     specimen: str
     pixel_nm: float
@@ -43,6 +47,8 @@ class Material:
     options: dict[str, object]
     dose_e_per_A2: tuple[float, float]
     symmetry: int
+    questions: dict[str, tuple[tuple[int, ...], ...]]
+    centre_on: int | None = None
 
 
 def _nearest(points: FloatArray, others: FloatArray) -> FloatArray:
@@ -77,7 +83,7 @@ def _bfo(held: Truth, yx: FloatArray, number: IntArray) -> IntArray:
     label[np.minimum(right, straight) < 2.0] = UNNAMED
     label[right < 0.5] = 4
     label[straight < 0.5] = 5
-    label[number != 83] = UNNAMED
+    label[number != 26] = UNNAMED
     return label
 
 
@@ -101,9 +107,12 @@ MATERIALS = {
         {"defects": 5000},
         (1.5e4, 5e5),
         3,
+        {"defects": ((0,), (1,), (2,), (3,))},
     ),
     "bfo": Material(
-        "bfo", 0.03, 31, ("+y+x", "+y-x", "-y-x", "-y+x", "90 degree wall", "180 degree wall"), _bfo, {}, (1e4, 5e5), 1
+        "bfo", 0.03, 31, ("+y+x", "+y-x", "-y-x", "-y+x", "90 degree wall", "180 degree wall"), _bfo, {}, (1e4, 5e5), 1,
+        {"domains": ((0,), (1,), (2,), (3,)), "walls": ((0, 1, 2, 3), (4, 5))},
+        26,
     ),
     "mos2": Material(
         "mos2",
@@ -114,6 +123,7 @@ MATERIALS = {
         {"defects": 12000, "defect_statistics": "uncorrelated"},
         (5e3, 2e5),
         3,
+        {"defects": ((0,), (1,), (2,), (3,), (4,))},
     ),
 }
 
@@ -126,18 +136,19 @@ def atom_patches(
     side_nm: float = 10.0,
     rotation_rad: float | None = None,
     dose_e_per_A2: float | None = None,
-    noise: bool = True,
+    noiseless: float = 0.0,
     off_centre_px: float = 0.25,
     pixel_spread: float = 0.05,
-    shape_px: int | None = None,
+    sequence: int = 0,
 ) -> AtomPatches:
     """Patches of `frames` frames, each of another specimen of its own seed.
 
     rotation_rad   of all frames; None: drawn for each
     dose_e_per_A2  None: drawn log-uniformly from the material's range for each frame
-    noise          False: expected counts, a perfect scan
+    noiseless      share of frames of expected counts from a perfect scan
     off_centre_px  rms error of the centres in y and x
     pixel_spread   relative, of the pixel size about the material's
+    sequence       of the frames: another one has other noise
     """
     kind = MATERIALS[material]
     random = np.random.default_rng([seed, 17])
@@ -148,7 +159,8 @@ def atom_patches(
         low, high = np.log(kind.dose_e_per_A2)
         dose = float(np.exp(random.uniform(low, high))) if dose_e_per_A2 is None else dose_e_per_A2
         pixel = kind.pixel_nm * (1 + pixel_spread * random.uniform(-1, 1))
-        pixels = round(side_nm / pixel) if shape_px is None else shape_px
+        pixels = round(side_nm / pixel)
+        noise = random.random() >= noiseless
         held = truth(kind.specimen, seed=specimen_seed, fov_nm=FIELD_NM, **kind.options)
         context = Context(
             fov_nm=(pixels * pixel, pixels * pixel), rotation_rad=turn, shift_nm=_towards(held, pixels * pixel, random)
@@ -161,15 +173,16 @@ def atom_patches(
             context=context,
             dose_e_per_A2=dose,
             distortions=_local() if noise else Distortions.none(),
+            sequence=sequence,
             detector=Detector() if noise else Detector.ideal(),
             **kind.options,
         )
         place, z = atoms(kind.specimen, (0, 0, FIELD_NM, FIELD_NM), seed=specimen_seed, fov_nm=FIELD_NM, **kind.options)
         centres = to_pixels(place, context, pixel, pixels) + random.normal(0, off_centre_px, place.shape)
         label = kind.label(held, place, z)
-        if material == "bfo":
-            centres, label, place = centres[z == 83], label[z == 83], place[z == 83]
-        patches, kept = extract_patches(network_input(frame.image()), centres, kind.side_px, subpixel=True)
+        if kind.centre_on is not None:
+            centres, label, place = (values[z == kind.centre_on] for values in (centres, label, place))
+        patches, kept = extract_patches(network_input(frame.image())[0], centres, kind.side_px, subpixel=True)
         parts.append(AtomPatches(patches, label[kept], place[kept], np.full(len(kept), number)))
     return AtomPatches(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("patches", "label", "place", "frame"))
