@@ -50,8 +50,11 @@ def main() -> None:
     def encoded(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return encode(fitted.encoder, patches)
 
+    # One orientation of the scan: what a domain is called depends on it.
     test = capped(
-        atom_patches(chosen.material, seed=chosen.seed + 1000, frames=max(8, chosen.frames // 3)), 2000, seed=0
+        atom_patches(chosen.material, seed=chosen.seed + 1000, frames=max(8, chosen.frames // 3), rotation_rad=0.3),
+        2000,
+        seed=0,
     )
     metrics = probes(test, chosen.material, encoded(test.patches)[0].astype(np.float64))
     if chosen.rotation == "full":

@@ -57,8 +57,19 @@ class Invariances:
                 raise ValueError(f"{name} is {value}, expected above 0 and at most 3")
 
     @property
-    def basis(self) -> DiscBasis:
-        return disc_basis(self.side_px, detail=self.detail, margin=3 * self.shift_prior if self.translation else 0.0)
+    def margin(self) -> float:
+        """How far a shift may reach, in halves of a patch."""
+        return 2 * self.shift_prior if self.translation else 0.0
+
+    @property
+    def seen(self) -> DiscBasis:
+        """Harmonics that the encoder reads a patch in."""
+        return disc_basis(self.side_px, detail=self.detail)
+
+    @property
+    def drawn(self) -> DiscBasis:
+        """Harmonics that the decoder draws in; wider, so that something is there to be shifted in."""
+        return disc_basis(self.side_px, detail=self.detail, margin=self.margin)
 
 
 @dataclass
@@ -91,7 +102,7 @@ class Encoder(nn.Module):
     def __init__(self, invariances: Invariances, *, hidden: int = 64, filters: int = 8) -> None:
         super().__init__()
         self.invariances = invariances
-        basis = invariances.basis
+        basis = invariances.seen
         self.register_buffer("analysis", torch.tensor(basis.analysis, dtype=torch.float32))
         self.register_buffer("order", torch.tensor(basis.order, dtype=torch.float32))
         self.register_buffer("coefficient_mean", torch.zeros(basis.size))
@@ -143,7 +154,7 @@ class Encoder(nn.Module):
         shift, z, shift_log_std, z_log_std = read.split([2, content, 2, content], dim=-1)
         if self.invariances.translation:
             prior = self.invariances.shift_prior
-            shift, shift_log_std = 2 * prior * torch.tanh(shift), shift_log_std + math.log(prior) - 2
+            shift, shift_log_std = self.invariances.margin * torch.tanh(shift), shift_log_std + math.log(prior) - 2
         else:
             shift, shift_log_std = shift * 0, shift_log_std * 0
         return Pose(angle, log_std, shift, shift_log_std, z, z_log_std)
@@ -169,7 +180,7 @@ class Decoder(nn.Module):
     def __init__(self, invariances: Invariances, *, hidden: int = 64) -> None:
         super().__init__()
         self.invariances = invariances
-        basis = invariances.basis
+        basis = invariances.drawn
         for name, value in {
             "grid": patch_grid(invariances.side_px),
             "mask": basis.mask,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from probewise.descriptors import angle_terms
 from probewise.training.rendered import MATERIALS, UNNAMED, AtomPatches, atom_patches
 from probewise.types import Float32Array, FloatArray, IntArray
 
@@ -34,7 +35,7 @@ def probes(data: AtomPatches, material: str, mean: FloatArray) -> dict[str, floa
     mean  (n, 3 + content) latent means of data's patches
     """
     kind = MATERIALS[material]
-    content, angle = mean[:, 3:], angle_columns(mean[:, 0], kind.symmetry)
+    content, angle = mean[:, 3:], angle_terms(mean[:, 0], kind.symmetry)
     found = {}
     for question, groups in kind.questions.items():
         group_of = np.full(len(kind.classes) + 1, UNNAMED)  # the last entry is that of UNNAMED, -1
@@ -45,11 +46,6 @@ def probes(data: AtomPatches, material: str, mean: FloatArray) -> dict[str, floa
         for name, columns in (("content", content), ("angle", angle), ("both", np.concatenate([content, angle], 1))):
             found[f"{question}_by_{name}"] = probe_accuracy(columns[rows], group[rows], data.frame[rows])
     return found
-
-
-def angle_columns(angle: FloatArray, symmetry: int) -> FloatArray:
-    """(n, 2) cosine and sine of symmetry * angle."""
-    return np.stack([np.cos(symmetry * angle), np.sin(symmetry * angle)], axis=1)
 
 
 def rotation_test(

@@ -140,5 +140,3 @@ def _compare(got: tuple[Float32Array, ...], expected: tuple[Float32Array, ...]) 
         apart = float(np.abs(result - wanted).max())
         if not apart <= AGREEMENT:
             raise RuntimeError(f"ONNX Runtime and torch differ by {apart:.2g}, expected at most {AGREEMENT:g}")
-
-

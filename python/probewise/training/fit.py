@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -13,9 +14,12 @@ import torch
 from torch import Tensor
 
 from probewise.training.autoencoder import Decoder, Encoder, Invariances, Pose, rotate
+from probewise.training.harmonics import generators, seen_of_drawn
 from probewise.types import Float32Array
 
 _MANY_DIRECTIONS = 0.25  # part of the training in which half of all directions of a patch, at random, are tried
+_ALIGNING = 0.2  # part of the training with one pattern for all patches
+_SERIES = 12  # terms of the exponential of a shift; its norm is about 4 at the farthest shift of 0.2
 _TRIED = 4  # most likely directions that are tried later
 
 
@@ -63,7 +67,7 @@ def train(
     losses = []
     for step in range(steps):
         index = torch.randint(len(data), (batch,), generator=generator)
-        loss = loss_of(coefficients[index], data[index] if invariances.translation else None, step / steps)
+        loss = loss_of(coefficients[index], step / steps)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 20.0)
@@ -101,11 +105,14 @@ class _Loss:
     def __init__(self, encoder: Encoder, decoder: Decoder, generator: torch.Generator) -> None:
         self.encoder, self.decoder, self.generator = encoder, decoder, generator
         chosen = encoder.invariances
-        pixels = float(decoder.mask.sum())
-        self.freedom = pixels if chosen.translation else float(encoder.analysis.abs().sum(0).gt(1e-9).sum())
+        seen, drawn = chosen.seen, chosen.drawn
+        self.freedom = float(np.count_nonzero(np.abs(seen.analysis).sum(axis=0) > 1e-9))
+        # What the encoder's harmonics see of a picture in the decoder's, and of that picture shifted.
+        self.seen_of_drawn = torch.tensor(seen_of_drawn(seen, drawn), dtype=torch.float32)
+        self.moves = torch.tensor(generators(drawn, 1 + chosen.margin), dtype=torch.float32)
         self.variance: Tensor | None = None
 
-    def __call__(self, coefficients: Tensor, patches: Tensor | None, done: float) -> Tensor:
+    def __call__(self, coefficients: Tensor, done: float) -> Tensor:
         encoder, chosen = self.encoder, self.encoder.invariances
         n = len(coefficients)
         if encoder.directions == 1:
@@ -113,7 +120,7 @@ class _Loss:
             tried = coefficients.new_zeros(n, 1)
         else:
             log_q = torch.log_softmax(encoder.scores(coefficients), dim=1)
-            if done < _MANY_DIRECTIONS and patches is None:
+            if done < _MANY_DIRECTIONS:
                 best = torch.rand(log_q.shape, generator=self.generator).topk(encoder.directions // 2, dim=1).indices
             else:
                 best = log_q.topk(_TRIED, dim=1).indices
@@ -123,37 +130,42 @@ class _Loss:
         q = log_q.exp()
         repeated = coefficients[:, None].expand(-1, tried.shape[1], -1)
         pose = encoder.pose(repeated, tried)
-        left = self._left(repeated, patches, pose)
+        if done < _ALIGNING and encoder.directions > 1:
+            # One pattern for all patches first: what could be said by angle or by content is then said by the angle.
+            pose = dataclasses.replace(pose, z=pose.z * 0, z_log_std=pose.z_log_std * 0 - 20)
+        left = self._left(repeated, pose)
         mean_left = (q * left).sum(1)
         measured = (mean_left.mean() / self.freedom).detach()
         self.variance = measured if self.variance is None else 0.98 * self.variance + 0.02 * measured
         bound = (q * (left / (2 * self.variance) + self._divergence(pose))).sum(1)
-        # Directions are kept open at first, then decided.
-        openness = max(0.0, 1.0 - 2.0 * done)
-        bound = bound + openness * (q * log_q).sum(1)
         # Without this, content may tell which of several like directions was taken.
         centre = (q[..., None] * pose.z).sum(1, keepdim=True)
-        bound = bound + done * (q[..., None] * (pose.z - centre) ** 2).sum((1, 2))
+        bound = bound + (q[..., None] * (pose.z - centre) ** 2).sum((1, 2))
         if chosen.rotation == "small":
             bound = bound + (pose.angle[:, 0] / 0.3) ** 2 / 2
         return bound.mean()
 
-    def _left(self, coefficients: Tensor, patches: Tensor | None, pose: Pose) -> Tensor:
+    def _left(self, coefficients: Tensor, pose: Pose) -> Tensor:
         """(n, hypotheses) squared residuals, in units of scaled coefficients."""
+        chosen, encoder, decoder = self.encoder.invariances, self.encoder, self.decoder
         z = pose.z + self._noise(pose.z) * pose.z_log_std.exp()
         angle = pose.angle
-        if self.encoder.invariances.rotation != "none":
+        if chosen.rotation != "none":
             angle = angle + self._noise(angle) * pose.log_std.exp()
-        pattern = self.decoder.pattern(z)
-        if patches is None:
-            return ((coefficients - rotate(pattern, angle, self.encoder.order)) ** 2).sum(-1)
-        shift = pose.shift + self._noise(pose.shift) * pose.shift_log_std.exp()
-        decoder, scale = self.decoder, self.decoder.coefficient_scale
-        functions = decoder.functions(angle.flatten(), shift.flatten(0, 1))
-        pixels = (functions @ (pattern / scale + decoder.coefficient_mean).flatten(0, 1)[..., None]).squeeze(-1)
-        tried = angle.shape[1]
-        target = patches.flatten(1).repeat_interleave(tried, 0)
-        return ((((target - pixels) * scale) ** 2) * decoder.mask).sum(1).reshape(-1, tried)
+        drawn = decoder.pattern(z) + decoder.coefficient_mean * decoder.coefficient_scale
+        if chosen.translation:
+            drawn = self._shifted(drawn, pose.shift + self._noise(pose.shift) * pose.shift_log_std.exp())
+        drawn = rotate(drawn, angle, decoder.order) @ self.seen_of_drawn.T
+        return ((coefficients + encoder.coefficient_mean * encoder.coefficient_scale - drawn) ** 2).sum(-1)
+
+    def _shifted(self, drawn: Tensor, shift: Tensor) -> Tensor:
+        """exp(shift . moves) drawn, by its series."""
+        total = term = drawn
+        for order in range(1, _SERIES + 1):
+            moved = shift[..., :1] * (term @ self.moves[0].T) + shift[..., 1:] * (term @ self.moves[1].T)
+            term = moved / order
+            total = total + term
+        return total
 
     def _noise(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self.generator)
@@ -180,6 +192,10 @@ def _standardise(encoder: Encoder, decoder: Decoder, data: Tensor) -> None:
     raw = torch.cat([encoder.coefficients(part) for part in data.split(4096)])
     mean = raw.mean(0) * (torch.cat([encoder.order, encoder.order]) == 0)
     scale = 1.0 / (raw - mean).square().mean().sqrt().clamp(min=1e-6)
+    encoder.coefficient_mean.copy_(mean)
+    chosen = encoder.invariances
+    # A wider picture that shows the mean on the disc.
+    wider = np.linalg.pinv(seen_of_drawn(chosen.seen, chosen.drawn), rcond=0.05) @ mean.double().numpy()
+    decoder.coefficient_mean.copy_(torch.from_numpy(wider))
     for module in (encoder, decoder):
-        module.coefficient_mean.copy_(mean)
         module.coefficient_scale.copy_(scale)

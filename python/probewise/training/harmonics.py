@@ -102,6 +102,28 @@ def disc_basis(side_px: int, *, detail: float = 1.0, margin: float = 0.0, highes
     return DiscBasis(side_px, order, ring, width, mix, analysis)
 
 
+def generators(basis: DiscBasis, reach: float) -> FloatArray:
+    """(2, 2 K, 2 K): G with f(x + d) = sum exp(d0 G[0] + d1 G[1]) c for a pattern f of coefficients c.
+
+    Least squares on the disc of radius `reach`; what the basis cannot hold of a derivative is lost.
+    """
+    side = np.linspace(-reach, reach, int(basis.side_px * reach) + 1)
+    points = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+    points = points[np.linalg.norm(points, axis=1) <= reach]
+    functions, step = basis.synthesis(points), 1e-3
+    gram = functions.T @ functions
+    gram += 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    moved = [
+        (basis.synthesis(points + one) - basis.synthesis(points - one)) / (2 * step) for one in step * np.eye(2)
+    ]
+    return np.stack([np.linalg.solve(gram, functions.T @ derivative) for derivative in moved])
+
+
+def seen_of_drawn(seen: DiscBasis, drawn: DiscBasis) -> FloatArray:
+    """(2 K seen, 2 K drawn): coefficients in `seen` of a picture that has coefficients in `drawn`."""
+    return np.asarray(seen.analysis.T @ (drawn.synthesis(patch_grid(seen.side_px)) * seen.mask[:, None]))
+
+
 def _rings(radius: FloatArray, ring: FloatArray, width: float) -> FloatArray:
     return np.exp(-((radius[:, None] - ring) ** 2) / (2 * width**2))
 

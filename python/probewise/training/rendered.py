@@ -110,7 +110,14 @@ MATERIALS = {
         {"defects": ((0,), (1,), (2,), (3,))},
     ),
     "bfo": Material(
-        "bfo", 0.03, 31, ("+y+x", "+y-x", "-y-x", "-y+x", "90 degree wall", "180 degree wall"), _bfo, {}, (1e4, 5e5), 1,
+        "bfo",
+        0.03,
+        31,
+        ("+y+x", "+y-x", "-y-x", "-y+x", "90 degree wall", "180 degree wall"),
+        _bfo,
+        {},
+        (1e4, 5e5),
+        1,
         {"domains": ((0,), (1,), (2,), (3,)), "walls": ((0, 1, 2, 3), (4, 5))},
         26,
     ),
@@ -193,7 +200,9 @@ def to_pixels(place_nm: FloatArray, context: Context, pixel_nm: float, pixels: i
     """Positions of the field in pixels (centres at integers) of a square frame of `context`."""
     cosine, sine = math.cos(context.rotation_rad), math.sin(context.rotation_rad)
     offset = place_nm - FIELD_NM / 2 - np.array(context.shift_nm)
-    turned = np.stack([cosine * offset[:, 0] + sine * offset[:, 1], cosine * offset[:, 1] - sine * offset[:, 0]], axis=1)
+    turned = np.stack(
+        [cosine * offset[:, 0] + sine * offset[:, 1], cosine * offset[:, 1] - sine * offset[:, 0]], axis=1
+    )
     return np.asarray(turned / pixel_nm + pixels / 2 - 0.5)
 
 
