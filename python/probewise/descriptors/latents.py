@@ -37,7 +37,7 @@ class LatentEncoder:
         returns  Latents: angle in -pi..pi, zeros where the encoder has no rotation or no translation
         raises   TypeError, ValueError for wrong patches; ModelError when the call fails
         """
-        if isinstance(patches, np.ndarray) and patches.shape == (0, self.side_px, self.side_px):
+        if np.shape(patches) == (0, self.side_px, self.side_px):
             mean = spread = np.empty((0, 3 + self.layout.content), dtype=np.float32)
         else:
             check_float32("patches", patches, f"(n, {self.side_px}, {self.side_px})")

@@ -77,6 +77,7 @@ def train(
             losses.append(float(loss.detach()))
             if progress is not None:
                 progress(step + 1, losses[-1])
+    assert loss_of.variance is not None
     noise = math.sqrt(float(loss_of.variance)) / float(encoder.coefficient_scale)
     return Fitted(encoder.eval(), decoder.eval(), noise, (time.monotonic() - started) / 60, tuple(losses))
 

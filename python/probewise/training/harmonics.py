@@ -50,7 +50,7 @@ class DiscBasis:
     @property
     def mask(self) -> FloatArray:
         """(side * side,) 1 on the disc."""
-        return (np.linalg.norm(patch_grid(self.side_px), axis=1) <= 1 + 1e-9).astype(np.float64)
+        return np.asarray(np.linalg.norm(patch_grid(self.side_px), axis=1) <= 1 + 1e-9, dtype=np.float64)
 
     def synthesis(self, yx: FloatArray) -> FloatArray:
         """(points, 2 K): values of the functions at coordinates (points, 2)."""
@@ -99,7 +99,7 @@ def disc_basis(side_px: int, *, detail: float = 1.0, margin: float = 0.0, highes
     functions /= np.tile(length, 2)
     gram = functions.T @ functions
     analysis = np.linalg.solve(gram + 1e-3 * np.eye(len(gram)), functions.T).T
-    return DiscBasis(side_px, order, ring, width, mix, analysis)
+    return DiscBasis(side_px, order, ring, width, mix, np.asarray(analysis, dtype=np.float64))
 
 
 def generators(basis: DiscBasis, reach: float) -> FloatArray:
@@ -113,9 +113,7 @@ def generators(basis: DiscBasis, reach: float) -> FloatArray:
     functions, step = basis.synthesis(points), 1e-3
     gram = functions.T @ functions
     gram += 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
-    moved = [
-        (basis.synthesis(points + one) - basis.synthesis(points - one)) / (2 * step) for one in step * np.eye(2)
-    ]
+    moved = [(basis.synthesis(points + one) - basis.synthesis(points - one)) / (2 * step) for one in step * np.eye(2)]
     return np.stack([np.linalg.solve(gram, functions.T @ derivative) for derivative in moved])
 
 

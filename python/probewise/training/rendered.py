@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Material:
     side_px: int
     classes: tuple[str, ...]
     label: Callable[[Truth, FloatArray, IntArray], IntArray]
-    options: dict[str, object]
+    options: dict[str, Any]
     dose_e_per_A2: tuple[float, float]
     symmetry: int
     questions: dict[str, tuple[tuple[int, ...], ...]]
@@ -79,7 +80,7 @@ def _bfo(held: Truth, yx: FloatArray, number: IntArray) -> IntArray:
     walls = [_samples(held, kind) for kind in ("90 degree wall", "180 degree wall")]
     right, straight = (_nearest(yx, wall) for wall in walls)
     cells = np.minimum((yx / held.label_nm).astype(int), np.array(held.labels.shape) - 1)
-    label = held.labels[cells[:, 0], cells[:, 1]].astype(np.int64)
+    label: IntArray = held.labels[cells[:, 0], cells[:, 1]].astype(np.int64)
     label[np.minimum(right, straight) < 2.0] = UNNAMED
     label[right < 0.5] = 4
     label[straight < 0.5] = 5
