@@ -53,6 +53,7 @@ class LatentWorkflow:
         self._encoder = encoder
         self._step = encoder.side_px // 2 if step_px is None else step_px
         self._follower = Follower(component, sense)
+        self._towards = -1.0 if sense == "minimise" else 1.0
         self._refit_every = refit_every
         self._bulk: Bulk | None = None
         self._limit = np.inf
@@ -167,13 +168,16 @@ class LatentWorkflow:
 
     def window_values(self, description: Description) -> FloatArray:
         """The followed column of every patch with its sign, (patches,); positions are `description.centre_yx`."""
-        return self._follower.values(self.values(description))
+        table = self.values(description)
+        if self._follower.name == OUTLIER:  # far is high, whatever the skewness of the sites' means
+            return np.asarray(table[:, self._follower.column] * self._towards)
+        return self._follower.values(table)
 
     def value(self, description: Description) -> float:
         """Value of the site, see the class; NaN where a mean is over no patch."""
         bulk = self._fit_of()
         if self._follower.name == OUTLIER:
-            return float(self._follower.sign * np.count_nonzero(self.residual(description) > bulk.limit))
+            return float(self._towards * np.count_nonzero(self.residual(description) > bulk.limit))
         if self._follower.name == DENSITY and not len(description.features):
             return 0.0
         return mean_of_finite(self.window_values(description))

@@ -48,7 +48,7 @@ def bulk_of(points: FloatArray) -> Bulk:
     centre = np.median(points, axis=0)
     spread = 1.4826 * np.median(np.abs(points - centre), axis=0)
     # A variable that does not vary in the bulk carries no scale: it is measured by its range, or not at all.
-    floor = 1e-6 * max(float(np.ptp(points, axis=0).max()), 1e-12)
+    floor = np.maximum(1e-6 * np.ptp(points, axis=0), 1e-12)
     whitening = np.diag(1 / np.maximum(spread, floor))
     kept = max(k + 2, int(_KEPT * count))
     chosen = np.empty(0, dtype=np.int64)
@@ -59,7 +59,7 @@ def bulk_of(points: FloatArray) -> Bulk:
             break
         chosen = nearest
         centre = points[chosen].mean(axis=0)
-        covariance = np.atleast_2d(np.cov(points[chosen].T)) + floor**2 * np.eye(k)
+        covariance = np.atleast_2d(np.cov(points[chosen].T)) + np.diag(floor**2)
         whitening = np.linalg.inv(np.linalg.cholesky(covariance))
     squared = (((points - centre) @ whitening.T) ** 2).sum(axis=1)
     scale = float(np.sqrt(np.median(squared) / chi2.ppf(0.5, k)))
