@@ -2,8 +2,8 @@
 """Is the content of a rotationally invariant autoencoder invariant, and what can be told from it?
 
 Patches about true atoms of rendered specimens, ours and AtomAI's rVAE (where it is installed) trained on the same
-patches, one thread; AtomAI for `--times` as much processor time (at least one pass over the patches). Then, on specimens with other seeds: balanced accuracy of a
-linear probe on content, on cos and sin of symmetry x angle, and on both; how far the content moves when the specimen is
+patches, one thread; AtomAI for `--times` as much processor time (at least one pass over the patches). Then, on
+specimens with other seeds: balanced accuracy of a linear probe on content, on cos and sin of symmetry x angle, and on both; how far the content moves when the specimen is
 rendered again with the scan turned, in distances between the classes' means, without noise and at 1e5 e/A^2 (beside it
 what new noise alone does); and the error of the angle modulo the pattern's symmetry.
 
@@ -39,23 +39,22 @@ from probewise.training.exporting import encode
 from probewise.training.fit import train
 from probewise.training.rendered import MATERIALS, atom_patches, capped
 
-CONTENT = 4
 BATCH = 128
 TURN_RAD = 0.3  # of the scan in all test frames: what a domain is called depends on it
 
 
-def ours(patches, side_px, steps):
+def ours(patches, side_px, content, steps):
     begun = time.process_time()
-    fitted = train(patches, Invariances(side_px, "full", False, CONTENT), steps=steps, batch=BATCH, seed=1)
+    fitted = train(patches, Invariances(side_px, "full", False, content), steps=steps, batch=BATCH, seed=1)
     return time.process_time() - begun, lambda x: encode(fitted.encoder, x)
 
 
-def atomai_rvae(patches, side_px, seconds):
+def atomai_rvae(patches, side_px, content, seconds):
     """AtomAI's defaults but for the content; as many cycles as fit into `seconds`, at least one."""
     from atomai.models import rVAE
 
     def fit(some, cycles):
-        model = rVAE(in_dim=(side_px, side_px), latent_dim=CONTENT, seed=1)
+        model = rVAE(in_dim=(side_px, side_px), latent_dim=content, seed=1)
         begun = time.process_time()
         with contextlib.redirect_stdout(io.StringIO()):
             model.fit(some, training_cycles=cycles, batch_size=BATCH, filename=os.devnull)
@@ -107,18 +106,17 @@ def main():
         without_torchvision()
     table = {}
     for material in chosen.materials:
-        side = MATERIALS[material].side_px
+        side, content = MATERIALS[material].side_px, MATERIALS[material].content
         data = capped(atom_patches(material, seed=1, frames=chosen.frames, noiseless=0.15), 3000, seed=1)
-        test = capped(
-            atom_patches(material, seed=1001, frames=chosen.frames // 2, rotation_rad=TURN_RAD), 1500, seed=0
-        )
-        seconds, encoded = ours(data.patches, side, chosen.steps)
+        test = capped(atom_patches(material, seed=1001, frames=chosen.frames // 2, rotation_rad=TURN_RAD), 1500, seed=0)
+        seconds, encoded = ours(data.patches, side, content, chosen.steps)
         row = {
             "patches": len(data),
+            "content": content,
             "probewise": {"cpu_s": round(seconds, 1), "steps": chosen.steps, **judged(encoded, material, test)},
         }
         if peer:
-            seconds, cycles, encoded = atomai_rvae(data.patches, side, chosen.times * seconds)
+            seconds, cycles, encoded = atomai_rvae(data.patches, side, content, chosen.times * seconds)
             row["atomai"] = {"cpu_s": round(seconds, 1), "cycles": cycles, **judged(encoded, material, test)}
         table[material] = row
         print(material, json.dumps(row, indent=1), flush=True)

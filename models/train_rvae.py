@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("material", choices=sorted(MATERIALS))
     parser.add_argument("--rotation", choices=ROTATIONS, default="full")
-    parser.add_argument("--content", type=int, default=4)
+    parser.add_argument("--content", type=int, help="default: the material's")
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=1)
@@ -35,13 +35,14 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     kind = MATERIALS[chosen.material]
+    content = kind.content if chosen.content is None else chosen.content
     data = capped(
         atom_patches(chosen.material, seed=chosen.seed, frames=chosen.frames, noiseless=0.15), 4000, seed=chosen.seed
     )
     print(f"{len(data)} patches", flush=True)
     fitted = train(
         data.patches,
-        Invariances(kind.side_px, chosen.rotation, False, chosen.content),
+        Invariances(kind.side_px, chosen.rotation, False, content),
         steps=chosen.steps,
         seed=chosen.seed,
         progress=lambda step, loss: print(f"step {step}  loss {loss:.2f}", flush=True),
@@ -63,7 +64,7 @@ def main() -> None:
             metrics |= {f"{name}_{key}": value for key, value in found.items()}
     metrics = {key: round(value, 4) for key, value in metrics.items()}
     name = chosen.material + ("" if chosen.rotation == "full" else f"-{chosen.rotation}")
-    command = f"python models/train_rvae.py {chosen.material} --rotation {chosen.rotation} --content {chosen.content}"
+    command = f"python models/train_rvae.py {chosen.material} --rotation {chosen.rotation} --content {content}"
     paths = export_autoencoder(
         fitted,
         chosen.out,

@@ -19,6 +19,7 @@ from probewise.types import Float32Array
 
 _MANY_DIRECTIONS = 0.25  # part of the training in which half of all directions of a patch, at random, are tried
 _ALIGNING = 0.2  # part of the training with one pattern for all patches
+_SMALL = 0.3  # rms of a small rotation, rad
 _SERIES = 12  # terms of the exponential of a shift; its norm is about 4 at the farthest shift of 0.2
 _TRIED = 4  # most likely directions that are tried later
 
@@ -143,7 +144,7 @@ class _Loss:
         centre = (q[..., None] * pose.z).sum(1, keepdim=True)
         bound = bound + (q[..., None] * (pose.z - centre) ** 2).sum((1, 2))
         if chosen.rotation == "small":
-            bound = bound + (pose.angle[:, 0] / 0.3) ** 2 / 2
+            bound = bound + (pose.angle[:, 0] / _SMALL) ** 2 / 2
         return bound.mean()
 
     def _left(self, coefficients: Tensor, pose: Pose) -> Tensor:

@@ -36,6 +36,7 @@ class AtomPatches:
 class Material:
     """How a specimen is seen: pixel, patch, options of the specimen, and the classes of its atoms.
 
+    content    latent variables: off-centre patches, contrast and pixel size take some of them
     questions  what a probe is asked: for each name, groups of labels that it has to tell apart
     centre_on  only columns of this element get patches
     """
@@ -48,6 +49,7 @@ class Material:
     options: dict[str, Any]
     dose_e_per_A2: tuple[float, float]
     symmetry: int
+    content: int
     questions: dict[str, tuple[tuple[int, ...], ...]]
     centre_on: int | None = None
 
@@ -108,6 +110,7 @@ MATERIALS = {
         {"defects": 5000},
         (1.5e4, 5e5),
         3,
+        4,
         {"defects": ((0,), (1,), (2,), (3,))},
     ),
     "bfo": Material(
@@ -119,6 +122,7 @@ MATERIALS = {
         {},
         (1e4, 5e5),
         1,
+        7,
         {"domains": ((0,), (1,), (2,), (3,)), "walls": ((0, 1, 2, 3), (4, 5))},
         26,
     ),
@@ -131,6 +135,7 @@ MATERIALS = {
         {"defects": 12000, "defect_statistics": "uncorrelated"},
         (5e3, 2e5),
         3,
+        7,
         {"defects": ((0,), (1,), (2,), (3,), (4,))},
     ),
 }
