@@ -3,9 +3,10 @@
 
 Patches about true atoms of rendered specimens, ours and AtomAI's rVAE (where it is installed) trained on the same
 patches, one thread; AtomAI for `--times` as much processor time (at least one pass over the patches). Then, on
-specimens with other seeds: balanced accuracy of a linear probe on content, on cos and sin of symmetry x angle, and on both; how far the content moves when the specimen is
-rendered again with the scan turned, in distances between the classes' means, without noise and at 1e5 e/A^2 (beside it
-what new noise alone does); and the error of the angle modulo the pattern's symmetry.
+specimens with other seeds: balanced accuracy of a linear probe on content, on cos and sin of symmetry x angle, and on
+both; how far the content moves when the specimen is rendered again with the scan turned, in distances between the
+classes' means, without noise and at 1e5 e/A^2 (beside it what new noise alone does); and the error of the angle modulo
+the pattern's symmetry.
 
     python bench/autoencoder_quality.py [--steps 1500] [--frames 80] [--times 1] [--materials graphene bfo mos2]
 """
