@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from probewise import acquisition as acquisition
     from probewise import scan as scan
     from probewise.acquisition import choose as choose
+    from probewise.descriptors import LatentEncoder as LatentEncoder
     from probewise.descriptors import Unmixing as Unmixing
     from probewise.descriptors import select_component as select_component
     from probewise.descriptors import sliding_spectra as sliding_spectra
@@ -46,6 +47,7 @@ _HOME = {
     "acquisition": "probewise.acquisition",
     "scan": "probewise.scan",
     "choose": "probewise.acquisition",
+    "LatentEncoder": "probewise.descriptors",
     "Unmixing": "probewise.descriptors",
     "select_component": "probewise.descriptors",
     "sliding_spectra": "probewise.descriptors",
