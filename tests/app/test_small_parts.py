@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from probewise import models
 from probewise.app import ask, cli, doctor
 from probewise.app.progress import Progress, line
 from probewise.errors import ConfigurationError
+from probewise.inference import runtime
 
 
 def answers(*given):
@@ -127,10 +129,21 @@ def test_doctor_finds_what_is_here(tmp_path, monkeypatch):
     text = "\n".join(doctor.as_text(found))
     assert "simulated" in text
     assert "PROBEWISE_THREADS 2" in text
+    assert set(found["models"].values()) <= {"ok"}
+    assert "CPUExecutionProvider" in text or found["onnxruntime"]["onnxruntime"] is None
+
+
+def test_doctor_names_a_model_that_is_not_what_its_card_says(tmp_path, monkeypatch):
+    (tmp_path / "tiny.json").write_text("{}")
+    (tmp_path / "tiny.onnx").write_bytes(b"")
+    monkeypatch.setattr(models, "_HERE", tmp_path)
+    found = doctor.examine(tmp_path)
+    assert any(text.startswith("model tiny: ") and "schema is missing" in text for text in found["problems"])
 
 
 def test_doctor_says_what_to_type_when_two_runtimes_conflict(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "version", lambda package: None if package == "scipy" else "1.0")
+    for module in (doctor, runtime):
+        monkeypatch.setattr(module, "version", lambda package: None if package == "scipy" else "1.0")
     problems = doctor.examine(tmp_path)["problems"]
     assert any("overwrite each other; type: pip uninstall" in text for text in problems)
     assert any(text == "scipy is missing; type: pip install scipy" for text in problems)

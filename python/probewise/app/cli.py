@@ -31,6 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+models = typer.Typer(help="Networks and their cards.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models, name="models")
+
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run; must be new or empty.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting as table.key=value; repeatable.")
@@ -140,6 +143,25 @@ def config(
         print(json.dumps(Configuration.model_json_schema(), indent=2))
     else:
         print(load(source, sets or []).to_toml(), end="")
+
+
+@models.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the models that come with the package."""
+    from probewise.app.models import list_models
+
+    raise typer.Exit(list_models(as_json=as_json))
+
+
+@models.command()
+def show(
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE.onnx", help="A shipped model, or a file with its card.")],
+    as_json: Json = False,
+) -> None:
+    """Check, load and run a model once; print its card."""
+    from probewise.app.models import show
+
+    raise typer.Exit(show(model, as_json=as_json))
 
 
 @app.command()

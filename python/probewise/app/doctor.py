@@ -13,8 +13,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from probewise.inference import runtime
+from probewise.inference.runtime import version
+
 CORE = ("numpy", "scipy", "scikit-learn", "scikit-image", "h5py", "pydantic", "typer", "rich", "matplotlib")
-EXTRAS = {"cpu": ("onnxruntime",), "read": ("rosettasciio",), "test": ("pytest", "hypothesis", "pysptools")}
+EXTRAS = {
+    "cpu": ("onnxruntime",),
+    "train": ("torch", "onnx", "onnxscript"),
+    "read": ("rosettasciio",),
+    "test": ("pytest", "hypothesis", "pysptools", "onnx"),
+}
 VARIABLES = (
     "PROBEWISE_THREADS",
     "PROBEWISE_SIMD",
@@ -28,6 +36,7 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
     """Everything `probewise doctor --json` prints; `directory` is where runs would be kept (default: here)."""
     from probewise import __version__
     from probewise._core import simd_level
+    from probewise.app.models import state_of_models
 
     findings: dict[str, Any] = {
         "probewise": __version__,
@@ -38,7 +47,9 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "packages": {name: version(name) for name in CORE},
         "extras": {extra: {name: version(name) for name in names} for extra, names in EXTRAS.items()},
-        "onnxruntime": _onnxruntime(),
+        "onnxruntime": runtime.installed(),
+        "providers": runtime.providers(),
+        "models": state_of_models(),
         "sqlite": sqlite3.sqlite_version,
         "disk": _disk(directory or Path.cwd()),
         "instruments": _instruments(),
@@ -47,22 +58,11 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
     return findings
 
 
-def version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _cores() -> int:
     """Cores this process may run on, which a container or a scheduler can make fewer than the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _onnxruntime() -> dict[str, str | None]:
-    return {name: version(name) for name in ("onnxruntime", "onnxruntime-gpu")}
 
 
 def _disk(directory: Path) -> dict[str, Any]:
@@ -92,13 +92,9 @@ def _instruments() -> dict[str, str]:
 
 
 def _problems(findings: dict[str, Any]) -> list[str]:
-    problems = []
-    runtimes = findings["onnxruntime"]
-    if all(runtimes.values()):
-        problems.append(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; type: "
-            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime"
-        )
+    conflict = runtime.conflict(findings["onnxruntime"])
+    problems = [] if conflict is None else [conflict]
+    problems += [f"model {name}: {state}" for name, state in findings["models"].items() if state != "ok"]
     problems += [
         f"{name} is missing; type: pip install {name}" for name, found in findings["packages"].items() if not found
     ]
@@ -129,6 +125,7 @@ def as_text(findings: dict[str, Any]) -> list[str]:
         f"environment  {_pairs(findings['environment']) or 'no thread or SIMD variable set'}",
         f"packages     {_pairs(findings['packages'])}",
         *(f"extra        {name}: {_pairs(found)}" for name, found in findings["extras"].items()),
+        f"models       {len(findings['models'])} shipped; providers: {', '.join(findings['providers']) or 'none'}",
         f"journal      sqlite {findings['sqlite']}; this folder: {kept}",
         f"instruments  {', '.join(findings['instruments']) or 'none'}",
     ]

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A loaded model: hash, structure and interface checked, every call under a deadline, every result checked."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probewise import models
+from probewise.errors import ModelError
+from probewise.inference import runtime
+from probewise.inference.card import MAX_MODEL_BYTES, Card
+from probewise.inference.deadline import Deadline
+from probewise.inference.files import read_regular
+from probewise.inference.structure import Structure, examine
+from probewise.types import Float32Array
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+_WARM_UP_PX = 64
+
+
+def locate(model: str | Path) -> Path:
+    """The .onnx file of a path, or of the name of a shipped model."""
+    if isinstance(model, str) and not model.endswith(".onnx"):
+        return models.path(model)
+    return Path(model)
+
+
+def read_model(path: Path) -> tuple[Card, bytes, Structure]:
+    """Card, bytes and structure of a model, nothing run yet; ModelError when hash, size or structure is wrong."""
+    content = read_regular(path, MAX_MODEL_BYTES)
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        raise ModelError(f"{path}: has no card, expected {beside.name} beside it")
+    card = Card.load(beside)
+    digest = hashlib.sha256(content).hexdigest()
+    if (len(content), digest) != (card.size_bytes, card.sha256):
+        raise ModelError(
+            f"{path}: sha256 {digest[:12]} with {len(content)} bytes, expected {card.sha256[:12]} with "
+            f"{card.size_bytes} as in {beside.name}"
+        )
+    structure = examine(content, str(path))
+    if structure.opset != card.opset:
+        raise ModelError(f"{path}: got opset {structure.opset}, expected {card.opset} as in {beside.name}")
+    return card, content, structure
+
+
+def examine_model(path: Path) -> Structure:
+    """What the file of a model holds, its hash, size and structure checked; nothing is run."""
+    return read_model(path)[2]
+
+
+def load_model(
+    model: str | Path, *, threads: int | None = None, deadline_s: float = 10.0, device: str = "cpu"
+) -> Model:
+    """Load a shipped model by its name, or NAME.onnx with NAME.json beside it by its path.
+
+    threads     of one call; default PROBEWISE_THREADS or 1. They sleep between calls.
+    deadline_s  for loading and for each call
+    device      "cpu", "cuda" or "auto"
+    raises      ModelError when it is refused, ConfigurationError when onnxruntime or the device is not there
+    """
+    if threads is None:
+        threads = runtime.default_threads()
+    if type(threads) is not int or threads < 1:
+        raise ValueError(f"threads is {threads!r}, expected a whole number from 1")
+    if not (math.isfinite(deadline_s) and 0 < deadline_s <= 3600):
+        raise ValueError(f"deadline_s is {deadline_s!r}, expected a number of seconds up to 3600")
+    provider, notices = runtime.choose_provider(device)
+    path = locate(model)
+    card, content, _ = read_model(path)
+    return Model(card, content, str(path), provider, notices, threads, deadline_s, may_change=device == "auto")
+
+
+class Model:
+    """Runs on float32 arrays; made by `load_model`.
+
+    card      what it takes and gives
+    provider  of ONNX Runtime: CPUExecutionProvider or CUDAExecutionProvider
+    notices   what was decided for the caller
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        content: bytes,
+        source: str,
+        provider: str,
+        notices: tuple[str, ...],
+        threads: int,
+        deadline_s: float,
+        may_change: bool,
+    ) -> None:
+        self.card = card
+        self.provider = provider
+        self.notices = notices
+        self._source = source
+        self._content = content if may_change else b""
+        self._threads = threads
+        self._deadline_s = deadline_s
+        self._outputs = [output.name for output in card.outputs]
+        self._session = self._open(content)
+        self.run(self._ramp())
+
+    def run(self, x: Float32Array) -> tuple[Float32Array, ...]:
+        """All outputs, in the card's order.
+
+        x       C-contiguous float32 with the axes of the card: (N, 1, H, W), (N, h, w) or (N, f)
+        raises  ModelError when the call fails, passes its deadline, or gives wrong shapes or non-finite numbers
+        """
+        self._check(x)
+        expected = self.card.output_shapes(x.shape)
+        for output, name, shape in zip(results := self._call(x), self._outputs, expected, strict=True):
+            if output.dtype != np.float32 or output.shape != shape:
+                raise ModelError(
+                    f"{self._source}: output {name!r} is {output.dtype} {output.shape}, expected float32 {shape}"
+                )
+            if not np.isfinite(output).all():
+                raise ModelError(f"{self._source}: output {name!r} holds non-finite numbers")
+        return tuple(results)
+
+    def _call(self, x: Float32Array) -> list[Any]:
+        try:
+            return self._call_session(x)
+        except ModelError as problem:
+            if not self._content or self.provider == runtime.CPU or isinstance(problem, _Late):
+                raise
+            self.provider = runtime.CPU
+            self.notices += (f"{self.card.name}: moved to the CPU after an error on CUDA: {problem}",)
+            self._session = self._open(self._content)
+            return self._call_session(x)
+
+    def _call_session(self, x: Float32Array) -> list[Any]:
+        options = runtime.new_run_options()
+
+        def stop() -> None:
+            options.terminate = True
+
+        with Deadline(self._deadline_s, stop) as deadline:
+            try:
+                results: list[Any] = self._session.run(self._outputs, {self.card.input.name: x}, options)
+            except Exception as problem:  # the runtime's exceptions have no common base but this
+                if deadline.expired:
+                    raise _Late(f"{self._source}: no result within {self._deadline_s:g} s") from problem
+                raise ModelError(f"{self._source}: failed: {runtime.brief(problem)}") from problem
+        if deadline.expired:
+            raise _Late(f"{self._source}: no result within {self._deadline_s:g} s")
+        return results
+
+    def _check(self, x: Float32Array) -> None:
+        axes = self.card.input.axes
+        kind = getattr(x, "dtype", type(x).__name__)
+        if kind != np.float32:
+            raise TypeError(f"x is {kind}, expected a float32 array")
+        if x.ndim != len(axes) or 0 in x.shape or not x.flags.c_contiguous:
+            layout = "C-contiguous" if x.flags.c_contiguous else "strided"
+            raise ValueError(f"x is {layout} of shape {x.shape}, expected C-contiguous ({', '.join(axes)}), none empty")
+        for axis, length in zip(axes, x.shape, strict=True):
+            expected = self._length(axis)
+            if expected is not None and length != expected:
+                raise ValueError(f"x has shape {x.shape}, expected {expected} along {axis}")
+            if axes == "N1HW" and axis in "HW" and length % self.card.input.multiple_of:
+                raise ValueError(
+                    f"x has shape {x.shape}, expected H and W to be multiples of {self.card.input.multiple_of}"
+                )
+        if not np.isfinite(x).all():
+            raise ValueError(f"x holds {int((~np.isfinite(x)).sum())} non-finite numbers, expected finite ones")
+
+    def _length(self, axis: str) -> int | None:
+        """What an axis of the input has to measure, None where it is free."""
+        shape = self.card.input
+        if axis in "HW":
+            return shape.patch_px
+        if axis == "F":
+            assert self.card.latent is not None
+            return self.card.latent.content + 3
+        return 1 if axis == "1" else None
+
+    def _ramp(self) -> Float32Array:
+        """A smallest input with values from 0 to 1."""
+        multiple = self.card.input.multiple_of
+        side = -(-_WARM_UP_PX // multiple) * multiple
+        shape = tuple(self._length(axis) or (1 if axis == "N" else side) for axis in self.card.input.axes)
+        return np.linspace(0, 1, math.prod(shape), dtype=np.float32).reshape(shape)
+
+    def _open(self, content: bytes) -> ort.InferenceSession:
+        session = runtime.open_session(
+            content, self._source, provider=self.provider, threads=self._threads, deadline_s=self._deadline_s
+        )
+        inputs = session.get_inputs()
+        names = [one.name for one in inputs]
+        if names != [self.card.input.name]:
+            raise ModelError(f"{self._source}: inputs are {names}, expected {[self.card.input.name]}")
+        lengths = [self._length(axis) for axis in self.card.input.axes]
+        free = [axis == "N" or length is None for axis, length in zip(self.card.input.axes, lengths, strict=True)]
+        self._check_interface(f"input {names[0]!r}", inputs[0], lengths, free)
+        names = [one.name for one in session.get_outputs()]
+        if names != self._outputs:
+            raise ModelError(f"{self._source}: outputs are {names}, expected {self._outputs}")
+        shapes = self.card.output_shapes(self._ramp().shape)
+        for output, shape in zip(session.get_outputs(), shapes, strict=True):
+            frames = self.card.input.axes == "N1HW"
+            lengths = [None, shape[1], None, None] if frames else [None, *shape[1:]]
+            self._check_interface(f"output {output.name!r}", output, lengths, [length is None for length in lengths])
+        return session
+
+    def _check_interface(self, what: str, found: ort.NodeArg, lengths: list[int | None], free: list[bool]) -> None:
+        """Type, rank and each fixed length; an axis that has to be free must not be fixed in the file."""
+        if found.type != "tensor(float)":
+            raise ModelError(f"{self._source}: {what} is {found.type}, expected tensor(float)")
+        if len(found.shape) != len(lengths):
+            raise ModelError(f"{self._source}: {what} has shape {found.shape}, expected {len(lengths)} axes")
+        for axis, (got, length, is_free) in enumerate(zip(found.shape, lengths, free, strict=True)):
+            if isinstance(got, int) and (is_free or got != length):
+                wanted = "free" if is_free else str(length)
+                raise ModelError(f"{self._source}: {what} has shape {found.shape}, expected axis {axis} to be {wanted}")
+
+
+class _Late(ModelError):
+    """The deadline was passed."""
