@@ -2,11 +2,55 @@
 #include <pybind11/pybind11.h>
 
 #include "arrays.hpp"
+#include "probewise/image/atoms.hpp"
 #include "probewise/image/gate.hpp"
+#include "probewise/image/network_input.hpp"
+#include "probewise/image/patches.hpp"
+#include "probewise/image/resample.hpp"
 
 namespace py = pybind11;
+using probewise::Image2d;
+using probewise::bindings::check_array;
+using probewise::bindings::check_axis;
+using probewise::bindings::describe;
 using probewise::bindings::read_view;
 using probewise::bindings::write_view;
+
+namespace {
+
+Image2d<const float> read_image(const py::array& image, const char* name) {
+  const auto view = read_view<float>(image, name, 2, "(rows, cols)");
+  if (view.empty()) throw py::value_error(std::string(name) + " is a " + describe(image) + ", expected at least 1 x 1");
+  return {view.data(), image.shape(0), image.shape(1), image.shape(1)};
+}
+
+std::span<const double> read_points(const py::array& points, const char* name) {
+  const auto view = read_view<double>(points, name, 2, "(n, 2)");
+  check_axis(points, name, 1, 2);
+  return view;
+}
+
+template <class T>
+py::array_t<T> to_array(const std::vector<T>& values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+py::tuple find_atoms(const py::array& probability, float threshold) {
+  const auto maps = read_view<float>(probability, "probability", 3, "(classes, rows, cols)");
+  const py::ssize_t classes = probability.shape(0), rows = probability.shape(1), cols = probability.shape(2);
+  probewise::FoundAtoms atoms;
+  {
+    const py::gil_scoped_release unlocked;
+    for (py::ssize_t k = 0; k < classes; ++k) {
+      probewise::find_atoms({maps.data() + k * rows * cols, rows, cols, cols}, threshold, k, atoms);
+    }
+  }
+  const auto count = static_cast<py::ssize_t>(atoms.label.size());
+  return py::make_tuple(py::array_t<double>({count, py::ssize_t{2}}, atoms.yx.data()), to_array(atoms.label),
+                        to_array(atoms.score));
+}
+
+}  // namespace
 
 void bind_image(py::module_& module) {
   module.def(
@@ -32,4 +76,62 @@ void bind_image(py::module_& module) {
         probewise::to_image(pixels, samples, image);
       },
       py::arg("pixel"), py::arg("values"), py::arg("out"));
+  module.def(
+      "network_input",
+      [](const py::array& image, py::array out) {
+        const auto from = read_image(image, "image");
+        const auto to = write_view<float>(out, "out", 2, "(rows, cols)");
+        check_axis(out, "out", 0, static_cast<std::size_t>(from.rows));
+        check_axis(out, "out", 1, static_cast<std::size_t>(from.cols));
+        probewise::IntensityRange range;
+        {
+          const py::gil_scoped_release unlocked;
+          range = probewise::network_input(from, to);
+        }
+        return py::make_tuple(range.offset, range.scale);
+      },
+      py::arg("image"), py::arg("out"));
+  module.def(
+      "resample",
+      [](const py::array& image, py::array out) {
+        const auto from = read_image(image, "image");
+        const auto to = write_view<float>(out, "out", 2, "(rows, cols)");
+        if (to.empty()) throw py::value_error("out is a " + describe(out) + ", expected at least 1 x 1");
+        const Image2d<float> grid{to.data(), out.shape(0), out.shape(1), out.shape(1)};
+        const py::gil_scoped_release unlocked;
+        probewise::resample(from, grid);
+      },
+      py::arg("image"), py::arg("out"));
+  module.def(
+      "extract_patches",
+      [](const py::array& image, const py::array& centres, bool subpixel, bool circular, py::array out,
+         py::array kept) {
+        const auto from = read_image(image, "image");
+        const auto points = read_points(centres, "centres");
+        const auto numbers = write_view<std::int64_t>(kept, "kept", 1, "(n,)");
+        check_axis(kept, "kept", 0, points.size() / 2);
+        const auto to = write_view<float>(out, "out", 3, "(n, side, side)");
+        check_axis(out, "out", 2, static_cast<std::size_t>(out.shape(1)));
+        if (out.shape(0) < kept.shape(0) || out.shape(1) < 1) {
+          throw py::value_error("out is a " + describe(out) + ", expected room for " + std::to_string(kept.shape(0)) +
+                                " patches of at least 1 x 1");
+        }
+        const py::gil_scoped_release unlocked;
+        return probewise::extract_patches(from, points, {out.shape(1), subpixel, circular}, to, numbers);
+      },
+      py::arg("image"), py::arg("centres"), py::arg("subpixel"), py::arg("circular"), py::arg("out"), py::arg("kept"));
+  module.def("find_atoms", &find_atoms, py::arg("probability"), py::arg("threshold"));
+  module.def(
+      "label_atoms",
+      [](const py::array& yx, const py::array& maps, double stride, py::array label) {
+        const auto points = read_points(yx, "yx");
+        const auto values = read_view<float>(maps, "maps", 3, "(classes, rows, cols)");
+        if (values.empty()) throw py::value_error("maps is a " + describe(maps) + ", expected at least one pixel");
+        const auto labels = write_view<std::int64_t>(label, "label", 1, "(n,)");
+        check_axis(label, "label", 0, points.size() / 2);
+        const py::ssize_t classes = maps.shape(0), rows = maps.shape(1), cols = maps.shape(2);
+        const py::gil_scoped_release unlocked;
+        probewise::label_atoms(points, values.data(), static_cast<std::size_t>(classes), rows, cols, stride, labels);
+      },
+      py::arg("yx"), py::arg("maps"), py::arg("stride"), py::arg("label"));
 }

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from probewise.errors import StorageError as StorageError
     from probewise.experiment import Experiment as Experiment
     from probewise.experiment import open_run as open_run
+    from probewise.image import extract_patches as extract_patches
+    from probewise.image import find_atoms as find_atoms
     from probewise.image import to_image as to_image
     from probewise.instrument import open_instrument as open_instrument
     from probewise.instrument import render as render
@@ -51,6 +53,8 @@ _HOME = {
     "StorageError": "probewise.errors",
     "Experiment": "probewise.experiment",
     "open_run": "probewise.experiment",
+    "extract_patches": "probewise.image",
+    "find_atoms": "probewise.image",
     "to_image": "probewise.image",
     "open_instrument": "probewise.instrument",
     "render": "probewise.instrument",

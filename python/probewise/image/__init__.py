@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From frames to images: the frame gate, robust intensities, what a survey shows, where not to measure."""
+"""From frames to images: the frame gate, robust intensities, atoms, patches, where not to measure."""
 
+from probewise.image.atoms import find_atoms as find_atoms
+from probewise.image.atoms import label_atoms as label_atoms
 from probewise.image.gate import FrameQuality as FrameQuality
 from probewise.image.gate import gate as gate
 from probewise.image.intensity import IntensityScale as IntensityScale
@@ -10,3 +12,6 @@ from probewise.image.intensity import site_means as site_means
 from probewise.image.intensity import to_image as to_image
 from probewise.image.masks import SurveyMasks as SurveyMasks
 from probewise.image.masks import survey_masks as survey_masks
+from probewise.image.network import network_input as network_input
+from probewise.image.network import resample as resample
+from probewise.image.patches import extract_patches as extract_patches

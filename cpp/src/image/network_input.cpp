@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "probewise/image/network_input.hpp"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <vector>
+
+#include "image/order_statistics.hpp"
+#include "image/pixel_table.hpp"
+
+namespace probewise {
+
+namespace {
+
+constexpr double median_of_normal = 0.6744897501960817;  // median of |x| of a standard normal x
+constexpr double noise_deviations = 8;                   // the least range, in deviations of the noise
+
+}  // namespace
+
+float noise_deviation(Image2d<const float> image) {
+  if (image.rows < 3 || image.cols < 3) return 0;
+  const PixelTable& table = pixel_table();
+  const auto cols = static_cast<std::size_t>(image.cols - 2);
+  std::vector<float> rough(static_cast<std::size_t>(image.rows - 2) * cols);
+  for (std::ptrdiff_t row = 1; row + 1 < image.rows; ++row) {
+    table.roughness(&image(row - 1, 0), &image(row, 0), &image(row + 1, 0), cols,
+                    rough.data() + static_cast<std::size_t>(row - 1) * cols);
+  }
+  const PixelRange range = table.range(rough.data(), rough.size());
+  constexpr std::array at{0.5};
+  std::array<double, 1> median{};
+  quantiles(rough, range.low, range.high, at, median);
+  return static_cast<float>(median[0] / median_of_normal);
+}
+
+IntensityRange network_input(Image2d<const float> image, std::span<float> out) {
+  const PixelTable& table = pixel_table();
+  const std::span values(image.data, static_cast<std::size_t>(image.rows * image.cols));
+  const PixelRange range = table.range(values.data(), values.size());
+  if (!range.finite) throw std::invalid_argument("image holds values that are not finite, expected none");
+  constexpr std::array at{0.005, 0.995};
+  std::array<double, 2> ends{};
+  quantiles(values, range.low, range.high, at, ends);
+  const double noise = noise_deviations * static_cast<double>(noise_deviation(image));
+  const double scale = std::max(ends[1] - ends[0], noise);
+  const IntensityRange found{static_cast<float>(ends[0]), scale > 0 ? static_cast<float>(scale) : 1.0f};
+  table.affine(values.data(), values.size(), found.offset, 1 / found.scale, out.data());
+  return found;
+}
+
+}  // namespace probewise

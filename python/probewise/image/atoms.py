@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Atoms from the maps of a network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from probewise._core import image as _image
+from probewise.types import Atoms, Float32Array
+
+
+def find_atoms(probability: Float32Array, threshold: float = 0.5, *, classes: tuple[str, ...] = ()) -> Atoms:
+    """One atom for each 4-connected component of probability > threshold, class by class.
+
+    probability  (k, rows, cols) float32 in 0..1, C-contiguous: the k classes without background
+    threshold    in [0, 1)
+    classes      k names, or none
+    returns      Atoms: centroid weighted by the probability, label, mean probability; by class, then in raster order
+                 of the first pixel
+    raises       TypeError, ValueError for a wrong array, values outside 0..1 or not finite, or a wrong threshold
+    """
+    if not 0.0 <= threshold < 1.0:
+        raise ValueError(f"threshold is {threshold}, expected 0 <= threshold < 1")
+    if classes and len(classes) != probability.shape[0]:
+        raise ValueError(f"classes names {len(classes)}, expected {probability.shape[0]} as in probability")
+    yx, label, score = _image.find_atoms(probability, threshold)
+    return Atoms(yx, label, score, tuple(classes))
+
+
+def label_atoms(atoms: Atoms, maps: Float32Array, stride: float, *, classes: tuple[str, ...] = ()) -> Atoms:
+    """The same atoms, each with its likeliest class.
+
+    atoms    of an image `stride` times finer than the maps (a presence map)
+    maps     (k, rows, cols) float32 of the classes, C-contiguous; interpolated at the atoms, the first of equals wins
+    classes  k names, or none
+    raises   TypeError, ValueError for a wrong array, or a stride that is not positive
+    """
+    if not (np.isfinite(stride) and stride > 0):
+        raise ValueError(f"stride is {stride}, expected a positive number")
+    if classes and len(classes) != maps.shape[0]:
+        raise ValueError(f"classes names {len(classes)}, expected {maps.shape[0]} as in maps")
+    label = np.empty(len(atoms), dtype=np.int64)
+    _image.label_atoms(atoms.yx, maps, stride, label)
+    return Atoms(atoms.yx, label, atoms.score, tuple(classes))
