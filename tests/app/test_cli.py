@@ -85,6 +85,20 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, here, capsys
     assert expected in one_line(capsys, 2, arguments)
 
 
+@pytest.mark.parametrize("made", [False, True], ids=["new folder", "empty folder"])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--specimen", "nope"], ["--instrument", "foo:bar"], ["--image", "absent.png"], ["--component", "absent.npy"]],
+    ids=lambda wrong: wrong[0],
+)
+def test_a_refused_run_leaves_its_folder_to_the_corrected_one(wrong, made, here, capsys):
+    if made:
+        (here / "r").mkdir()
+    one_line(capsys, 2, ["run", *small(), *wrong, "--steps", "0", "--out", "r"])
+    assert (here / "r").exists() == made
+    assert cli.status(["run", *small(), "--steps", "0", "--out", "r"]) == 0
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_unwritable_place_is_exit_code_5(here, capsys):
     here.chmod(0o555)

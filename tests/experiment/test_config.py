@@ -116,6 +116,11 @@ def test_a_wrong_setting_is_one_line_that_names_it(setting: str, says: tuple[str
         assert part in message
 
 
+def test_a_list_of_sites_has_no_finer_lattice() -> None:
+    with pytest.raises(ConfigurationError, match=r"surrogate\.refine is 2 with sites\.list, expected 1"):
+        load(sets=["sites.list=[[50.0,50.0]]", "surrogate.refine=2"])
+
+
 def test_a_dose_budget_needs_a_current() -> None:
     sets = ["instrument.uri=image:a.png", "instrument.fov_nm=100.0", "sites.side_nm=4.0", "budget.electrons=1e9"]
     with pytest.raises(ConfigurationError, match=r"budget\.electrons is set but the beam current is unknown"):

@@ -175,9 +175,12 @@ def test_a_value_with_a_variance(tmp_path: Path) -> None:
 
 def test_positions_are_refused_before_the_beam_moves(tmp_path: Path) -> None:
     instrument = fake(limits=Limits(channels=("HAADF",), max_fov_nm=4.0))
+    experiment = tiny(tmp_path / "r", instrument)
     with pytest.raises(ConfigurationError, match=r"a field of 8 nm, expected at most 4"):
-        tiny(tmp_path / "r", instrument).run()
+        experiment.run()
     assert instrument.calls("start") == 0
+    assert experiment.directory is None
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(

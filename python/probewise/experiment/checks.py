@@ -83,6 +83,8 @@ def geometry(c: Configuration, fov_nm: tuple[float, float]) -> Iterator[str]:
     """Do the sites fit a field of `fov_nm` (y, x)?"""
     sites = c.sites
     if sites.list is not None:
+        if c.refine != 1:
+            yield f"surrogate.refine is {c.refine} with sites.list, expected 1"
         for y, x in sites.list:
             half = sites.side_nm / 2
             if not (half <= y <= fov_nm[0] - half and half <= x <= fov_nm[1] - half):

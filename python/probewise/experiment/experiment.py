@@ -14,7 +14,7 @@ from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Scalarize
 from probewise.experiment.events import Events
 from probewise.experiment.finish import finished_summary, write_summary
-from probewise.experiment.folder import make_folder
+from probewise.experiment.folder import make_folder, vacated
 from probewise.experiment.hooks import Hooks, with_hooks
 from probewise.experiment.loop import Loop
 from probewise.experiment.opening import Opened, begin, create_journal, journalled_configuration, reopen
@@ -187,9 +187,15 @@ class Experiment:
                 raise Error(f"the run in {self._directory} was closed, expected Experiment.resume to go on")
             table = self.configuration.run
             out = table.out if self._out is None else self._out
+            new = out is None or not Path(out).exists()
             self._directory = make_folder(out, self.configuration.instrument.uri, table.seed)
-            journal = create_journal(self.configuration, self._directory)
-            opened = begin(self.configuration, self._hooks, journal, self._take_source)
+            try:
+                journal = create_journal(self.configuration, self._directory)
+                opened = begin(self.configuration, self._hooks, journal, self._take_source)
+            except ConfigurationError:
+                if vacated(self._directory, remove=new):
+                    self._directory = None
+                raise
         self._events.emit("start", self)
         self._events.emit("survey", opened.survey)
         return opened

@@ -15,7 +15,7 @@ import numpy as np
 from probewise.errors import ConfigurationError, StorageError
 from probewise.experiment.belief import Belief
 from probewise.experiment.config import Configuration, build
-from probewise.experiment.describer import chosen_component, make_describer, told_value
+from probewise.experiment.describer import Describer, chosen_component, make_describer, told_value
 from probewise.experiment.durable import replace_text
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.hooks import Hooks
@@ -28,6 +28,8 @@ from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, 
 from probewise.experiment.states import Plan, SiteState
 from probewise.experiment.survey import take_survey
 from probewise.types import Armed, FloatArray, Frame
+
+CONFIGURATION_FILE = "config.toml"
 
 
 @dataclass
@@ -116,7 +118,7 @@ def stored_configuration(journal: Journal) -> Configuration:
 def create_journal(configuration: Configuration, directory: Path) -> Journal:
     """config.toml and run.sqlite in a new folder."""
     text = configuration.to_toml()
-    replace_text(directory / "config.toml", text)
+    replace_text(directory / CONFIGURATION_FILE, text)
     return Journal.create(directory, {"configuration": text, "digest": configuration.digest()})
 
 
@@ -126,12 +128,25 @@ def begin(
     """A new run: open the instrument, survey, mask, and be ready to choose.
 
     opened  is given the source before the beam moves, so that the survey can be aborted
+    raises  ConfigurationError; refused before anything was booked or measured, a run leaves no files behind
     """
     try:
         return _begin(configuration, hooks, journal, opened)
+    except ConfigurationError:
+        unused = Recorder(journal).unused()
+        journal.close()
+        if unused:
+            _take_back(journal)
+        raise
     except BaseException:
         journal.close()
         raise
+
+
+def _take_back(journal: Journal) -> None:
+    """Remove the files of `create_journal`, so that the corrected run may have the same folder."""
+    for path in (journal.path.with_name(CONFIGURATION_FILE), journal.path):
+        path.unlink(missing_ok=True)
 
 
 def _begin(
@@ -142,9 +157,10 @@ def _begin(
     source = open_source(configuration, hooks.instrument)
     try:
         opened(source)
+        described = _described(configuration, hooks, recorder, source)
         recorder.write_source(source.name, source.target, _source_table(source))
         record, frame, notices = _survey(configuration, source, recorder)
-        return _assemble(configuration, hooks, recorder, source, record, frame, [*source.notices, *notices])
+        return _assemble(configuration, described, recorder, source, record, frame, [*source.notices, *notices])
     except BaseException:
         source.close()
         raise
@@ -173,14 +189,15 @@ def _reopen(
     source = open_source(configuration, hooks.instrument)
     try:
         tell(source)
+        described = _described(configuration, hooks, recorder, source)
         if record is None:  # it died before its survey was committed
             if recorder.source() is None:
                 recorder.write_source(source.name, source.target, _source_table(source))
             record, frame, notices = _survey(configuration, source, recorder)
-            opened = _assemble(configuration, hooks, recorder, source, record, frame, [*source.notices, *notices])
+            opened = _assemble(configuration, described, recorder, source, record, frame, [*source.notices, *notices])
         else:
             frame = None if record.frame is None else journal.frame(record.frame)
-            opened = _assemble(configuration, hooks, recorder, source, record, frame, recorder.notices())
+            opened = _assemble(configuration, described, recorder, source, record, frame, recorder.notices())
             opened.history.steps.extend(recorder.steps())
             replay(recorder, opened.history.steps, opened.learner)
             opened.requalify()
@@ -238,20 +255,27 @@ def assemble_learner(configuration: Configuration, sites: Sites, describer: Any,
     return Learner(describer, belief, configuration, start_sites)
 
 
+def _described(
+    configuration: Configuration, hooks: Hooks, recorder: Recorder, source: LiveSource | ReplaySource
+) -> tuple[Describer, _Asking | None]:
+    """What will turn measurements into values; refused before the survey where it cannot be made."""
+    told = isinstance(source, ReplaySource) and source.told
+    described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
+    component: Any = chosen_component(configuration, hooks.component, hooks.ask) if described else None
+    asking = _Asking(hooks.ask, recorder) if hooks.ask is not None and component is hooks.ask else None
+    return make_describer(configuration, told_value if told else hooks.scalarize, asking or component), asking
+
+
 def _assemble(
     configuration: Configuration,
-    hooks: Hooks,
+    described: tuple[Describer, _Asking | None],
     recorder: Recorder,
     source: LiveSource | ReplaySource,
     record: SurveyRecord,
     frame: Frame | None,
     notices: list[str],
 ) -> Opened:
-    told = isinstance(source, ReplaySource) and source.told
-    described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
-    component: Any = chosen_component(configuration, hooks.component, hooks.ask) if described else None
-    asking = _Asking(hooks.ask, recorder) if hooks.ask is not None and component is hooks.ask else None
-    describer = make_describer(configuration, told_value if told else hooks.scalarize, asking or component)
+    describer, asking = described
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
     learner = assemble_learner(configuration, source.sites, describer, 0)
     chooser = Chooser(

@@ -206,8 +206,7 @@ class Candidates:
     def over(cls, sites: Sites, refine: int) -> Candidates:
         unit = min(sites.pitch_nm)
         if not is_lattice(sites):
-            if refine != 1:
-                raise ConfigurationError(f"surrogate.refine is {refine} with sites.list, expected 1")
+            assert refine == 1, "checked with the configuration"
             index = np.arange(sites.size, dtype=np.int64)[:, None]
             return cls(sites.centres_nm / unit, index, sites.shape, sites, 1)
         rows, cols = sites.shape
