@@ -10,7 +10,8 @@ import numpy as np
 
 from probewise.errors import ConfigurationError
 from probewise.experiment.config import Configuration
-from probewise.types import Description, FloatArray, Frame
+from probewise.experiment.networks import Networks
+from probewise.types import Atoms, Description, FloatArray, Frame
 
 Scalarize: TypeAlias = Callable[[Any], Any]
 
@@ -88,7 +89,9 @@ def told_value(value: Any) -> float:
     return float(value)
 
 
-def make_describer(configuration: Configuration, scalarize: Scalarize | None, component: Any) -> Describer:
+def make_describer(
+    configuration: Configuration, scalarize: Scalarize | None, component: Any, networks: Networks
+) -> Describer:
     """The workflow that a configuration names, with the callables given in Python put in."""
     if scalarize is not None:
         return Scalarized(scalarize)
@@ -98,6 +101,8 @@ def make_describer(configuration: Configuration, scalarize: Scalarize | None, co
         )
     if configuration.measure.kind == "point":
         return Scalarized(mean_counts)
+    if configuration.descriptor.workflow == "dcnn":
+        return _atom_workflow(configuration, component, networks)
     from probewise.descriptors import LinearWorkflow
 
     table = configuration.descriptor
@@ -110,6 +115,28 @@ def make_describer(configuration: Configuration, scalarize: Scalarize | None, co
         sense=configuration.component.sense,
         refit_every=table.refit_every,
     )
+
+
+def _atom_workflow(configuration: Configuration, component: Any, networks: Networks) -> Describer:
+    from probewise.descriptors import AtomWorkflow
+    from probewise.image import AtomFinder
+
+    finder = AtomFinder(networks.atoms) if networks.atoms else None
+
+    def look(frame: Frame) -> Atoms:
+        assert finder is not None  # a finished run is read without its networks, and looks at nothing
+        return finder(frame)
+
+    try:
+        return AtomWorkflow(
+            look,
+            component=component,
+            sense=configuration.component.sense,
+            refit_every=configuration.descriptor.refit_every,
+            cells=configuration.refine,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"component.by is {configuration.component.by!r}: {error}") from error
 
 
 def chosen_component(configuration: Configuration, given: Any, ask: Callable[..., int] | None) -> Any:
