@@ -94,12 +94,19 @@ AtomProfile atom_profile(Image2d<const float> image, std::span<const double> yx,
   for (std::size_t r = 0; r < rings; ++r) sum[r] = pixels[r] > 0 ? sum[r] / pixels[r] : sum[r == 0 ? 0 : r - 1];
   const auto lowest = std::min_element(sum.begin(), sum.begin() + static_cast<std::ptrdiff_t>(rings));
   const double peak = std::max(sum[0], rings > 1 ? sum[1] : sum[0]), level = (peak + *lowest) / 2;
-  AtomProfile found{*lowest, reach / 2};
+  AtomProfile found{*lowest, peak - *lowest, reach / 2};
   for (std::size_t r = 1; r < rings; ++r) {
     if (sum[r] > level) continue;
     const double share = sum[r - 1] > sum[r] ? (sum[r - 1] - level) / (sum[r - 1] - sum[r]) : 0.0;
-    // Half height of a Gaussian lies at sqrt(2 ln 2) widths.
-    found.width_px = (static_cast<double>(r - 1) + std::clamp(share, 0.0, 1.0)) / 1.1774100225154747;
+    const double half_way = static_cast<double>(r - 1) + std::clamp(share, 0.0, 1.0);
+    const auto far = static_cast<double>(lowest - sum.begin());
+    double tail = 0;  // at the lowest ring, of the atom's own height; its neighbours add about as much
+    for (int pass = 0; pass < 4; ++pass) {
+      found.width_px = half_way / std::sqrt(2 * std::log(2 / (1 + tail)));
+      tail = std::min(0.6, 2 * std::exp(-0.5 * far * far / (found.width_px * found.width_px)));
+    }
+    found.amplitude = (peak - *lowest) / (1 - tail);
+    found.background = *lowest - tail * found.amplitude;
     break;
   }
   return found;

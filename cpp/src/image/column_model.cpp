@@ -128,9 +128,8 @@ void ColumnModel::forward(std::span<const double> step, std::span<float> field) 
   }
 }
 
-void ColumnModel::backward(std::span<const float> field, std::span<double> gradient) {
+void ColumnModel::background_backward(std::span<const float> field, std::span<double> gradient) {
   const RefineTable& table = refine_table();
-  std::fill(gradient.begin(), gradient.end(), 0.0);
   std::fill(node_lines_.begin(), node_lines_.end(), 0.0f);
   for (std::size_t row = 0; row < rows_; ++row) {
     float* line = node_lines_.data() + row_node_[row] * stride_;
@@ -145,30 +144,29 @@ void ColumnModel::backward(std::span<const float> field, std::span<double> gradi
       node[col_node_[col] + 1] += right;
     }
   }
+}
+
+void ColumnModel::backward(std::span<const float> field, std::span<double> gradient) {
+  const RefineTable& table = refine_table();
+  std::fill(gradient.begin(), gradient.end(), 0.0);
+  background_backward(field, gradient);
   std::vector<float> sums(3 * width_);
   for (std::size_t i = 0; i < atoms(); ++i) {
     const Window here = window(i);
     table.collect(field.data() + here.first * stride_ + static_cast<std::size_t>(col_[i]), stride_, here.count, width_,
                   down_.data() + i * 3 * pitch_ + here.skip, pitch_, sums.data());
-    const float* across = across_.data() + i * 3 * width_;
-    std::array<float, 5> total{};
-    for (std::size_t c = 0; c < width_; ++c) {
-      total[0] += sums[c] * across[c];
-      total[1] += sums[width_ + c] * across[c];
-      total[2] += sums[c] * across[width_ + c];
-      total[3] += sums[2 * width_ + c] * across[c];
-      total[4] += sums[c] * across[2 * width_ + c];
-    }
+    std::array<float, 6> total{};
+    table.project(sums.data(), across_.data() + i * 3 * width_, width_, total.data());
     gradient[3 * i] = static_cast<double>(total[0]);
     gradient[3 * i + 1] = static_cast<double>(total[1]) * slope_[i];
     gradient[3 * i + 2] = static_cast<double>(total[2]) * slope_[i];
-    gradient.back() += static_cast<double>(total[3] + total[4]) * bend_[i];
+    gradient.back() += static_cast<double>(total[3] + total[5]) * bend_[i];
   }
 }
 
 void ColumnModel::blocks(std::span<const float> weight, std::span<double> block) {
   const RefineTable& table = refine_table();
-  std::vector<float> sums(3 * width_), squared(3 * pitch_);
+  std::vector<float> sums(3 * width_), squared(3 * pitch_), square(3 * width_);
   for (std::size_t i = 0; i < atoms(); ++i) {
     const Window here = window(i);
     const float* down = down_.data() + i * 3 * pitch_;
@@ -176,16 +174,9 @@ void ColumnModel::blocks(std::span<const float> weight, std::span<double> block)
     for (std::size_t k = 0; k < 3 * pitch_; ++k) squared[k] = down[k] * down[k % pitch_];
     table.collect(weight.data() + here.first * stride_ + static_cast<std::size_t>(col_[i]), stride_, here.count, width_,
                   squared.data() + here.skip, pitch_, sums.data());
+    for (std::size_t k = 0; k < 3 * width_; ++k) square[k] = across[k] * across[k % width_];
     std::array<float, 6> total{};
-    for (std::size_t c = 0; c < width_; ++c) {
-      const float g = across[c], gg = g * g, gd = g * across[width_ + c], gdd = g * across[2 * width_ + c];
-      total[0] += sums[c] * gg;
-      total[1] += sums[width_ + c] * gg;
-      total[2] += sums[c] * gd;
-      total[3] += sums[2 * width_ + c] * gg;
-      total[4] += sums[width_ + c] * gd;
-      total[5] += sums[c] * gdd;
-    }
+    table.project(sums.data(), square.data(), width_, total.data());
     const double s = slope_[i];
     const std::array<double, 6> factor{1, s, s, s * s, s * s, s * s};
     for (std::size_t k = 0; k < 6; ++k) block[6 * i + k] = static_cast<double>(total[k]) * factor[k];

@@ -32,6 +32,8 @@ class ColumnModel {
   void forward(std::span<const double> step, std::span<float> field);
   /// gradient = derivatives^T * field
   void backward(std::span<const float> field, std::span<double> gradient);
+  /// Adds the nodes' part of it to `gradient`.
+  void background_backward(std::span<const float> field, std::span<double> gradient);
   /// Upper triangle (AA, Ay, Ax, yy, yx, xx) of derivatives^T * weight * derivatives of each atom alone.
   void blocks(std::span<const float> weight, std::span<double> block);
   double background(std::span<const double> point, double y, double x) const;

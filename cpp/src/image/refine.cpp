@@ -11,17 +11,20 @@
 #include "image/column_model.hpp"
 #include "image/pixel_table.hpp"
 #include "image/refine_table.hpp"
+#include "probewise/image/resample.hpp"
 
 namespace probewise {
 
 namespace {
 
 constexpr double reach_widths = 2.75;       // half-side of a window: 2 % of the peak, 0.5 % of the information beyond
+constexpr double fitted_width = 1.5;        // pixels are averaged down to it at most: 4 % of the precision for most of the time
+constexpr double limit_spacings = 1.0 / 3;  // farthest move
 constexpr double node_spacings = 4;         // between nodes of the background, in distances between atoms
 constexpr double least_variance = 0.02;     // of the mean variance: a pixel without counts is not known exactly
 constexpr int most_rounds = 8, most_iterations = 12;
-constexpr double solved = 0.05;             // relative residual of a step, in the norm of the preconditioner
-constexpr double converged_widths = 0.05;   // largest move of the last round
+constexpr double solved = 0.1;              // relative residual of a step, in the norm of the preconditioner
+constexpr double converged_widths = 0.1;    // rms move of the last round
 constexpr double largest_step_widths = 0.5;
 
 using Vector = std::vector<double>;
@@ -35,9 +38,9 @@ double dot(const Vector& a, const Vector& b) {
 class Fit {
  public:
   Fit(Image2d<const float> image, std::span<const double> yx, const AtomProfile& profile, double spacing,
-      const RefineSettings& settings, double limit)
+      const NoiseModel& noise, double limit)
       : start_(yx.begin(), yx.end()),
-        settings_(settings),
+        noise_(noise),
         limit_(limit),
         width_(profile.width_px),
         model_(image.rows, image.cols, yx,
@@ -56,13 +59,18 @@ class Fit {
       for (std::ptrdiff_t col = 0; col < image.cols; ++col) total += static_cast<double>(from[col]);
     }
     const double mean = total / static_cast<double>(image.rows * image.cols);
-    least_ = least_variance * std::max(settings.noise.constant + settings.noise.slope * mean, 1e-30);
+    least_ = least_variance * std::max(noise.constant + noise.slope * mean, 1e-30);
     const auto half = static_cast<std::ptrdiff_t>(std::lround(0.7 * width_));
+    double above = 0;
     for (std::size_t i = 0; i < model_.atoms(); ++i) {
       point_[3 * i] = box_mean(image, yx[2 * i], yx[2 * i + 1], half) - profile.background;
       point_[3 * i + 1] = yx[2 * i];
       point_[3 * i + 2] = yx[2 * i + 1];
+      above += point_[3 * i] / static_cast<double>(model_.atoms());
     }
+    // Neighbours reach into the boxes: the mean amplitude is that of the profile.
+    const double share = above > 0 && profile.amplitude > 0 ? profile.amplitude / above : 1.0;
+    for (std::size_t i = 0; i < model_.atoms(); ++i) point_[3 * i] *= share;
     point_.back() = width_;
   }
 
@@ -96,7 +104,7 @@ class Fit {
     return sum / std::max(count, 1.0);
   }
 
-  /// One round; returns the largest move of an atom.
+  /// One round; returns the rms move of the atoms.
   double advance() {
     const RefineTable& table = refine_table();
     model_.place(point_, moving_);
@@ -104,8 +112,8 @@ class Fit {
     for (std::size_t i = 0; i < model_.atoms(); ++i) values[3 * i + 1] = values[3 * i + 2] = 0;
     values.back() = 0;
     model_.forward(values, field_);
-    table.weigh(data_.data(), model_.support().data(), data_.size(), static_cast<float>(settings_.noise.constant),
-                static_cast<float>(settings_.noise.slope), static_cast<float>(least_), field_.data(), weight_.data());
+    table.weigh(data_.data(), model_.support().data(), data_.size(), static_cast<float>(noise_.constant),
+                static_cast<float>(noise_.slope), static_cast<float>(least_), field_.data(), weight_.data());
     Vector gradient(point_.size());
     model_.backward(field_, gradient);
     prepare();
@@ -114,17 +122,14 @@ class Fit {
 
   /// The preconditioner: the inverse block of each atom, the diagonal of the background and of the width.
   void prepare() {
-    diagonal_.assign(point_.size(), 0.0);
-    model_.backward(weight_, diagonal_);  // its nodes: an upper bound of theirs, as the shares of a pixel add up to 1
     Vector unit(point_.size(), 0.0);
+    diagonal_.assign(point_.size(), 0.0);
     unit.back() = 1;
     model_.forward(unit, field_);
-    diagonal_.back() = 0;
-    for (std::size_t row = 0; row < model_.rows(); ++row) {
-      const std::size_t begin = row * model_.stride();
-      diagonal_.back() +=
-          static_cast<double>(refine_table().scale(field_.data() + begin, weight_.data() + begin, model_.stride()));
+    for (std::size_t i = 0; i < field_.size(); i += model_.stride()) {
+      diagonal_.back() += static_cast<double>(refine_table().energy(&field_[i], &weight_[i], model_.stride()));
     }
+    model_.background_backward(weight_, diagonal_);  // an upper bound: the shares of a pixel add up to 1
     model_.blocks(weight_, inverse_);
     for (std::size_t i = 0; i < model_.atoms(); ++i) invert(std::span(inverse_).subspan(6 * i).first<6>());
   }
@@ -162,10 +167,7 @@ class Fit {
     const double enough = solved * solved * size;
     for (int iteration = 0; iteration < most_iterations && size > enough; ++iteration) {
       model_.forward(direction, field_);
-      for (std::size_t row = 0; row < model_.rows(); ++row) {
-        const std::size_t begin = row * model_.stride();
-        refine_table().scale(field_.data() + begin, weight_.data() + begin, model_.stride());
-      }
+      refine_table().scale(field_.data(), weight_.data(), field_.size());
       model_.backward(field_, product);
       const double curvature = dot(direction, product);
       if (!(curvature > 0)) break;
@@ -184,7 +186,7 @@ class Fit {
 
   /// Applies a step within its limits; an atom that leaves its own goes back to its start and stays there.
   double take(const Vector& step) {
-    double largest = 0;
+    double moves = 0;
     for (std::size_t i = 0; i < model_.atoms(); ++i) {
       double* atom = point_.data() + 3 * i;
       atom[0] += step[3 * i];
@@ -197,18 +199,17 @@ class Fit {
         moving_[i] = 0;
         atom[1] = start_[2 * i];
         atom[2] = start_[2 * i + 1];
-        largest = limit_;  // its neighbours were fitted beside an atom that is no longer there
       }
-      largest = std::max(largest, share * length);
+      moves += share * share * length * length;
     }
     for (std::size_t i = 3 * model_.atoms(); i + 1 < step.size(); ++i) point_[i] += step[i];
-    point_.back() = std::clamp(point_.back() + std::clamp(step.back(), -0.2 * width_, 0.2 * width_), 0.5 * width_,
-                               2 * width_);
-    return largest;
+    point_.back() = std::clamp(point_.back() + std::clamp(step.back(), -0.2 * width_, 0.2 * width_), 0.7 * width_,
+                               1.5 * width_);
+    return std::sqrt(moves / static_cast<double>(model_.atoms()));
   }
 
   Vector start_;
-  RefineSettings settings_;
+  NoiseModel noise_;
   double limit_, width_, least_ = 0;
   ColumnModel model_;
   Vector point_;
@@ -232,14 +233,35 @@ RefinedAtoms refine_atoms(Image2d<const float> image, std::span<const double> yx
   }
   if (yx.empty()) return {};
   const double spacing = median_spacing(yx);
-  if (spacing <= 0 && (settings.width_px <= 0 || settings.limit_px <= 0)) {
-    throw std::invalid_argument("yx holds no two points apart: width_px and limit_px have to be given");
-  }
-  const double reach = spacing > 0 ? 0.6 * spacing : 3 * settings.width_px;
+  const double side = static_cast<double>(std::min(image.rows, image.cols));
+  const double reach = settings.width_px > 0 ? 3 * settings.width_px : spacing > 0 ? 0.6 * spacing : std::min(24.0, side / 3);
   AtomProfile profile = atom_profile(image, yx, std::max(2.0, reach));
   if (settings.width_px > 0) profile.width_px = settings.width_px;
   profile.width_px = std::max(profile.width_px, 0.5);
-  return Fit(image, yx, profile, spacing, settings, settings.limit_px > 0 ? settings.limit_px : spacing / 4).run();
+  const double limit = settings.limit_px > 0 ? settings.limit_px
+                       : spacing > 0         ? limit_spacings * spacing
+                                             : profile.width_px;
+
+  const auto factor = static_cast<std::ptrdiff_t>(profile.width_px / fitted_width);
+  if (factor < 2) return Fit(image, yx, profile, spacing, settings.noise, limit).run();
+  const std::ptrdiff_t rows = image.rows / factor, cols = image.cols / factor;
+  std::vector<float> means(static_cast<std::size_t>(rows * cols));
+  resample(image, {means.data(), rows, cols, cols});
+  const std::array scale{static_cast<double>(image.rows) / static_cast<double>(rows),
+                         static_cast<double>(image.cols) / static_cast<double>(cols)};
+  const double mean_scale = std::sqrt(scale[0] * scale[1]);
+  Vector coarse(yx.begin(), yx.end());
+  for (std::size_t i = 0; i < coarse.size(); ++i) coarse[i] = (yx[i] + 0.5) / scale[i % 2] - 0.5;
+  profile.width_px /= mean_scale;
+  RefinedAtoms found = Fit({means.data(), rows, cols, cols}, coarse, profile, spacing / mean_scale, settings.noise,
+                           limit / std::max(scale[0], scale[1]))
+                           .run();
+  for (std::size_t i = 0; i < coarse.size(); ++i) {
+    found.yx[i] = found.fitted[i / 2] ? (found.yx[i] + 0.5) * scale[i % 2] - 0.5 : yx[i];
+  }
+  found.width_px *= mean_scale;
+  found.limit_px = limit;
+  return found;
 }
 
 }  // namespace probewise

@@ -14,6 +14,9 @@ struct RefineTable {
   /// sums[k * cols + c] = sum over r of down[k * pitch + r] * image[r * stride + c], k = 0, 1, 2
   void (*collect)(const float* image, size_t stride, size_t rows, size_t cols, const float* down, size_t pitch,
                   float* sums);
+  /// total = sums of sums[0] * across[0], sums[1] * across[0], sums[0] * across[1], sums[2] * across[0],
+  /// sums[1] * across[1], sums[0] * across[2], each row of both `cols` long.
+  void (*project)(const float* sums, const float* across, size_t cols, float* total);
   /// out[c] = u * a[c] + v * b[c]
   void (*mix)(const float* a, float u, const float* b, float v, size_t cols, float* out);
   /// upper[c] += u * values[c], lower[c] += v * values[c]
@@ -21,8 +24,10 @@ struct RefineTable {
   /// weight[c] = support[c] / max(constant + slope * model[c], least); model[c] = weight[c] * (data[c] - model[c])
   void (*weigh)(const float* data, const float* support, size_t cols, float constant, float slope, float least,
                 float* model, float* weight);
-  /// values[c] *= weight[c]; returns the sum of values[c]^2 * weight[c] before
-  float (*scale)(float* values, const float* weight, size_t cols);
+  /// values[c] *= weight[c]
+  void (*scale)(float* values, const float* weight, size_t cols);
+  /// Sum of values[c]^2 * weight[c], `cols` a multiple of window_lanes.
+  float (*energy)(const float* values, const float* weight, size_t cols);
 };
 
 const RefineTable& refine_table();
