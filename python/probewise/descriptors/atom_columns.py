@@ -25,8 +25,8 @@ def describe_atoms(
     returns   Description without features; `extra` holds, each (cells * cells,):
       "atoms"       per nm^2
       a class name  atoms of it per nm^2
-      "outliers"    per nm^2: atoms whose neighbours stand `UNLIKE` robust deviations off those of their class in this
-                    frame, and atoms of a class that makes up less than `RARE_SHARE` of it
+      "outliers"    per nm^2: atoms in unusual surroundings (`surroundings`, above `UNLIKE`), and atoms of a class that
+                    makes up less than `RARE_SHARE` of the frame's
       "spacing"     pm, mean distance to the nearest atom; NaN where a cell has none
       "off_centre_y", "off_centre_x"  pm, mean displacement of the caged atoms of a perovskite from the middle of their
                     four cage atoms; "off_centre_spread" pm, how much it changes within the cell. NaN without such atoms

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -119,13 +120,20 @@ def make_describer(
 
 def _atom_workflow(configuration: Configuration, component: Any, networks: Networks) -> Describer:
     from probewise.descriptors import AtomWorkflow
-    from probewise.image import AtomFinder
+    from probewise.descriptors.atom_columns import CAGED
+    from probewise.image import AtomFinder, refine_atoms
 
-    finder = AtomFinder(networks.atoms) if networks.atoms else None
+    finder = AtomFinder(networks.atoms, refine=False) if networks.atoms else None
 
     def look(frame: Frame) -> Atoms:
         assert finder is not None  # a finished run is read without its networks, and looks at nothing
-        return finder(frame)
+        found = finder(frame)
+        # A network draws atoms to where the lattice has them: that makes its outliers stand out, and halves polar
+        # displacements. Those are fitted to the counts.
+        if CAGED not in found.classes or not (found.label == found.classes.index(CAGED)).any():
+            return found
+        refined = refine_atoms(np.ascontiguousarray(frame.image()), found.yx).yx
+        return dataclasses.replace(found, yx=np.clip(refined, -0.5, np.array(frame.shape) - 0.5))
 
     try:
         return AtomWorkflow(
