@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from probewise.errors import InstrumentError as InstrumentError
     from probewise.errors import StorageError as StorageError
     from probewise.experiment import Experiment as Experiment
+    from probewise.experiment import Values as Values
     from probewise.experiment import open_run as open_run
     from probewise.image import AtomFinder as AtomFinder
     from probewise.image import extract_patches as extract_patches
@@ -68,6 +69,7 @@ _HOME = {
     "Lattice": "probewise.types",
     "RasterROI": "probewise.types",
     "ScanPath": "probewise.types",
+    "Values": "probewise.experiment",
 }
 _MODULES = ("acquisition", "scan")
 

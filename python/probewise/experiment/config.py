@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from probewise.errors import ConfigurationError
-from probewise.experiment import toml_text
+from probewise.experiment import resolved, toml_text
 from probewise.experiment.checks import HAVE_LINES, cross_checks
 
 RULES = ("rare", "max-variance", "ask", "index", "callback")
@@ -300,8 +300,16 @@ class Configuration(Table):
             raise ValueError(problem)
         return self
 
+    def resolved(self) -> Configuration:
+        """With all that source, objective and workflow decide as numbers; the same run, and the same digest."""
+        return self.model_copy(
+            update={
+                name: getattr(self, name).model_copy(update=table) for name, table in resolved.derived(self).items()
+            }
+        )
+
     def to_toml(self) -> str:
-        """The resolved configuration as TOML; `load` of it gives an equal configuration."""
+        """As TOML, what is unset left out; `load` of it gives an equal configuration."""
         return toml_text.write(self)
 
     def json_schema(self) -> dict[str, Any]:
@@ -311,7 +319,8 @@ class Configuration(Table):
         """sha256 of the resolved configuration without the run's folder."""
         import hashlib
 
-        table = self.model_copy(update={"run": self.run.model_copy(update={"out": None})})
+        table = self.resolved()
+        table = table.model_copy(update={"run": table.run.model_copy(update={"out": None})})
         return hashlib.sha256(table.to_toml().encode()).hexdigest()
 
 

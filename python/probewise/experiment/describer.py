@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What turns a frame into values: a workflow of the descriptors room, or a callable of the user's."""
+"""What turns a measurement into values: a workflow of the descriptors room, or a callable of the user's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from probewise.errors import ConfigurationError
+from probewise.errors import ConfigurationError, Error
 from probewise.experiment.config import Configuration
 from probewise.experiment.networks import Networks
+from probewise.experiment.values import combine, returned
 from probewise.types import Atoms, Description, FloatArray, Frame
 
 Scalarize: TypeAlias = Callable[[Any], Any]
@@ -41,7 +42,7 @@ class Describer(Protocol):
 
 
 class Scalarized:
-    """`scalarize(frame) -> value | (value, variance)`; there is no basis to fit."""
+    """`scalarize(measurement) -> value | (value, variance) | Values`; there is no basis to fit."""
 
     fitted = True
 
@@ -50,22 +51,36 @@ class Scalarized:
 
     def describe(self, frame: Any) -> Description:
         """`frame` is what was measured: a Frame, or a told value of a replay."""
-        given = np.atleast_1d(np.asarray(self._scalarize(frame), dtype=np.float64))
-        if given.ndim != 1 or given.size not in (1, 2) or not np.isfinite(given).all():
-            raise ValueError(f"scalarize returned {given!r}, expected a finite value or (value, variance)")
-        extra = {"value": given[:1]}
-        if given.size == 2:
-            extra["variance"] = given[1:]
-        return Description(np.zeros((1, 0), dtype=np.float32), np.array([[0.5, 0.5]]), extra)
+        try:
+            given = self._scalarize(frame)
+        except Error:
+            raise
+        except Exception as error:
+            raise ConfigurationError(f"measure.scalarize raised {type(error).__name__}: {error}") from error
+        try:
+            told = returned(given)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"measure.scalarize returned {error}") from error
+        extra = {"value": told.values}
+        if told.variance is not None:
+            extra["variance"] = told.variance
+        return Description(np.zeros((len(told.values), 0), dtype=np.float32), told.centre_yx, extra)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int) -> None:
         raise AssertionError("a scalarized measurement has no basis")
 
     def value(self, description: Description) -> float:
-        return float(description.extra["value"][0])
+        """The mean of all values, weighted by their variance where they have one; NaN of none."""
+        values = self.window_values(description)
+        if not len(values):
+            return float("nan")
+        return float(combine(values, self.variance(description), np.zeros(len(values), dtype=np.int64), 1)[0][0])
 
     def window_values(self, description: Description) -> FloatArray:
         return description.extra["value"]
+
+    def variance(self, description: Description) -> FloatArray | None:
+        return description.extra.get("variance")
 
     def residual(self, description: Description) -> FloatArray:
         return np.zeros(1)

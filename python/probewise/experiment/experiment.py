@@ -29,8 +29,8 @@ class Experiment:
 
     instrument     an opened `Instrument`, a URI, or None for the one that the configuration names
     configuration  checked tables; None builds them from `tables`, whose names and keys are those of the TOML file.
-                   `measure.scalarize` may be a callable (frame -> value or (value, variance)), `component.by` a
-                   callable or a template array
+                   `measure.scalarize` may be a callable (frame -> value, (value, variance) or `Values`),
+                   `component.by` a callable or a template array
     out            the run's folder, new or empty, instead of `run.out`
     ask            called as ask(descriptions, frames, workflow) when `component.by` is "ask"; returns the component
 

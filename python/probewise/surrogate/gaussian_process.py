@@ -77,14 +77,21 @@ class GaussianProcess:
         self._map_mean = self._engine.mean
         self._map_std = self._engine.std
 
-    def tell(self, index: int | npt.NDArray[np.integer[Any]], value: float | npt.NDArray[np.floating[Any]]) -> None:
+    def tell(
+        self,
+        index: int | npt.NDArray[np.integer[Any]],
+        value: float | npt.NDArray[np.floating[Any]],
+        *,
+        noise: float | npt.NDArray[np.floating[Any]] = 0.0,
+    ) -> None:
         """Add one value, or (n,) values at (n,) candidates; the maps are current on return.
 
+        noise   variance of each value's own error, beyond the `noise` that all values have; squared units of them
         raises  ValueError (out of range, not finite, lengths differ), TypeError (not integers, not numbers),
                 NotPositiveDefinite; then nothing was added
         """
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
-            self._engine.tell_one(_index(index), _number("value", value))
+            self._engine.tell_one(_index(index), _number("value", value), _number("noise", noise))
             return
         where = np.asarray(index)
         if where.dtype.kind not in "iu":
@@ -96,10 +103,17 @@ class GaussianProcess:
             raise TypeError(f"value is {_what(value)}, expected a number or an array of numbers")
         if what.shape != where.shape:
             raise ValueError(f"value is {_what(value)}, expected shape {where.shape}, one value for each index")
+        error = np.broadcast_to(_number("noise", noise), where.shape) if np.ndim(noise) == 0 else np.asarray(noise)
+        if error.dtype.kind not in "fiu":
+            raise TypeError(f"noise is {_what(noise)}, expected a number or an array of numbers")
+        if error.shape != where.shape:
+            raise ValueError(f"noise is {_what(noise)}, expected one number or shape {where.shape}")
         if where.dtype.kind == "u" and where.size and int(where.max()) >= self._engine.size:
             raise ValueError(f"index is {int(where.max())}, expected 0 to {self._engine.size - 1}")
         self._engine.tell_many(
-            np.ascontiguousarray(where, dtype=np.int64), np.ascontiguousarray(what, dtype=np.float64)
+            np.ascontiguousarray(where, dtype=np.int64),
+            np.ascontiguousarray(what, dtype=np.float64),
+            np.ascontiguousarray(error, dtype=np.float64),
         )
 
     @property
@@ -113,7 +127,7 @@ class GaussianProcess:
         return self._map_std
 
     def set_values(self, values: FloatArray) -> None:
-        """Replace all told values (n,), in the order told, and keep the factor."""
+        """Replace all told values (n,), in the order told, and keep the factor and the noise of each."""
         self._engine.set_values(_float_array("values", values, 1))
 
     def reset(self) -> None:
@@ -143,12 +157,14 @@ class GaussianProcess:
         """Move lengthscale, variance and noise to their maximum a posteriori, and rebuild.
 
         Bounds and priors are relative to the lattice spacing (or the median distance to the nearest neighbour) and
-        to the variance of the told values. The second fit on starts from the present hyperparameters as well. With
-        fewer than three distinct candidates told, or constant values, nothing moves and `stable` is False.
+        to the variance of the told values; noise that came with a value stays. The second fit on starts from the
+        present hyperparameters as well. With fewer than three distinct candidates told, or constant values, nothing
+        moves and `stable` is False.
         """
         result = fit_hyperparameters(
             points=self._told_points(),
             values=self.values,
+            own_noise=self._engine.noises,
             mean=self._mean_constant,
             kernel=self._kernel,
             alpha=self._alpha,
@@ -180,7 +196,7 @@ class GaussianProcess:
         copy._engine = self._engine.copy()
         copy._map_mean = copy._engine.mean
         copy._map_std = copy._engine.std
-        copy._engine.tell_one(where, float(self._map_mean[where]))
+        copy._engine.tell_one(where, float(self._map_mean[where]), 0.0)
         return copy
 
     def bound(self, tile: slice) -> tuple[float, float]:
