@@ -50,9 +50,7 @@ def main() -> None:
         "probewise, sub-pixel": lambda: pw.extract_patches(image, between, SIDE, subpixel=True, out=out),
         "numpy sliding_window_view into the buffer": sliding,
         "numpy sliding_window_view, new array": lambda: windows[corner[:, 0], corner[:, 1]],
-        "numpy take into the buffer": lambda: np.take(
-            image.reshape(-1), flat, out=out.reshape(COUNT, -1), mode="clip"
-        ),
+        "numpy take into the buffer": lambda: np.take(image.reshape(-1), flat, out=out.reshape(COUNT, -1), mode="clip"),
     }
     try:
         import cv2

@@ -13,7 +13,7 @@ from probewise.experiment.config import Configuration
 if TYPE_CHECKING:
     from probewise.inference import Model
 
-SHIPPED = {"dcnn": ("atoms", "segments")}
+SHIPPED = {"dcnn": ("atoms",)}
 SCALE_TOLERANCE = 1e-6  # relative, over rounding
 
 

@@ -159,9 +159,7 @@ class AtomFinder:
         return probabilities
 
 
-def _counts(
-    image: Float32Array | Frame, pixel_nm: Pixel | None
-) -> tuple[Float32Array, tuple[float, float] | None]:
+def _counts(image: Float32Array | Frame, pixel_nm: Pixel | None) -> tuple[Float32Array, tuple[float, float] | None]:
     if isinstance(image, Frame):
         own = image.pixel_nm
         image = np.ascontiguousarray(image.image())
