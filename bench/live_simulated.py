@@ -29,7 +29,7 @@ import numpy as np
 
 from probewise.experiment import Experiment, open_run
 from probewise.experiment.baselines import WITHOUT_VALUES
-from probewise.experiment.config import load
+from probewise.experiment.loading import load
 from probewise.experiment.recorder import machine
 
 MARKS = (0.1, 0.2)

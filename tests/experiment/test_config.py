@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from probewise.errors import ConfigurationError
 from probewise.experiment import Experiment, open_run
-from probewise.experiment.config import Configuration, load
+from probewise.experiment.config import Configuration
+from probewise.experiment.loading import load
+from probewise.experiment.resolved import digest, resolved
 
 DEFAULTS = {  # the contract's table of defaults
     ("instrument", "idle"): "blank",
@@ -91,6 +93,7 @@ def test_lines_are_discarded_where_there_are_lines() -> None:
         ("sites.list=[]", ("sites.list", "at least 1")),
         ("component.by='spacing'", ("component.by is 'spacing'", "spacing_nm", "FILE.npy")),
         ("component.sense='high'", ("component.sense", "deviation")),
+        ("instrument.uri=''", ("instrument.uri is ''", "a text that is not empty")),
         ("sites.exclude=[700]", ("sites.exclude", "700", "below 625")),
         ("sites.window_px=56", ("sites.window_px", "replay")),
         ("descriptor.window_px=500", ("descriptor.window_px is 500", "400 px")),
@@ -226,14 +229,14 @@ def test_what_is_decided_by_the_rest_is_written_out(
     tmp_path: Path, sets: list[str], expected: dict[str, dict[str, object]]
 ) -> None:
     given = load(sets=sets)
-    resolved = given.resolved()
+    whole = resolved(given)
     for name, table in expected.items():
-        assert {key: getattr(getattr(resolved, name), key) for key in table} == table
+        assert {key: getattr(getattr(whole, name), key) for key in table} == table
     path = tmp_path / "again.toml"
-    path.write_text(resolved.to_toml())
+    path.write_text(whole.to_toml())
     again = load(path)
-    assert again == resolved == again.resolved()
-    assert again.digest() == given.digest()
+    assert again == whole == resolved(again)
+    assert digest(again) == digest(given)
     assert not again.budget.given  # 60 steps given would switch the objective's stop rule off
 
 
@@ -243,7 +246,7 @@ def test_a_resolved_configuration_does_the_same(tmp_path: Path) -> None:
         "descriptor.components=2", "start.sites=6", "budget.steps=9",
     ]  # fmt: skip
     maps = []
-    for name, configuration in (("given", load(sets=sets)), ("resolved", load(sets=sets).resolved())):
+    for name, configuration in (("given", load(sets=sets)), ("resolved", resolved(load(sets=sets)))):
         Experiment(configuration=configuration, out=tmp_path / name).run()
         with open_run(tmp_path / name) as run:
             maps.append((run.visited.tolist(), run.mean.tobytes()))
@@ -253,8 +256,8 @@ def test_a_resolved_configuration_does_the_same(tmp_path: Path) -> None:
 def test_schema_and_digest() -> None:
     configuration = load()
     assert "side_nm" in str(configuration.json_schema())
-    assert configuration.digest() == load(sets=["run.out=elsewhere"]).digest()
-    assert configuration.digest() != load(sets=["run.seed=1"]).digest()
+    assert digest(configuration) == digest(load(sets=["run.out=elsewhere"]))
+    assert digest(configuration) != digest(load(sets=["run.seed=1"]))
 
 
 @pytest.mark.parametrize("by", ["rare", "residual", "intensity", "spacing_nm", "spacing_2_nm", "template.npy", 2])

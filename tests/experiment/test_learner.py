@@ -12,9 +12,9 @@ import pytest
 from probewise.errors import ConfigurationError
 from probewise.experiment import Experiment, SiteState, Values, open_run
 from probewise.experiment.belief import Belief, FitRecord
-from probewise.experiment.config import load
 from probewise.experiment.describer import Scalarized
 from probewise.experiment.learner import NO_VALUE, Learner
+from probewise.experiment.loading import load
 from probewise.experiment.sites import Candidates
 from probewise.types import Description, FloatArray, SiteLattice
 

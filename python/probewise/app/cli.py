@@ -137,12 +137,13 @@ def config(
     schema: Annotated[bool, typer.Option("--schema", help="The JSON schema of the configuration instead.")] = False,
 ) -> None:
     """Print the resolved configuration as TOML."""
-    from probewise.experiment.config import Configuration, load
+    from probewise.experiment import Configuration, load
+    from probewise.experiment.resolved import resolved
 
     if schema:
         print(json.dumps(Configuration.model_json_schema(), indent=2))
     else:
-        print(load(source, sets or []).resolved().to_toml(), end="")
+        print(resolved(load(source, sets or [])).to_toml(), end="")
 
 
 @models.command("list")

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from probewise.experiment.config import Configuration as Configuration
-from probewise.experiment.config import load as load
 from probewise.experiment.experiment import Experiment as Experiment
+from probewise.experiment.loading import load as load
 from probewise.experiment.run import Run as Run
 from probewise.experiment.run import open_run as open_run
 from probewise.experiment.states import SiteState as SiteState

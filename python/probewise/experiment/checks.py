@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from probewise.experiment.config import Configuration
-
-
-HAVE_LINES = ("raster", "serpentine")
+from probewise.experiment.config import COLUMNS, HAVE_LINES, RULES, Configuration
 
 
 def cross_checks(configuration: Configuration) -> Iterator[str]:
@@ -49,8 +44,6 @@ def _measurement(c: Configuration) -> Iterator[str]:
 
 
 def _component(c: Configuration) -> Iterator[str]:
-    from probewise.experiment.config import COLUMNS, RULES
-
     by = c.component.by
     if c.component.by == "index" and c.component.index is None:
         yield "component.by is 'index' but component.index is not set"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a run is told to do: one frozen model, its tables, defaults and cross checks.
+"""What a run is told to do: one frozen model, its tables and defaults.
 
 Lengths are nm, times ns, currents pA; `surrogate.lengthscale` is in site pitches, `surrogate.noise` a variance of
 the standardised values. A table or key that is not listed here is refused with the nearest one that is.
@@ -7,18 +7,15 @@ the standardised values. A table or key that is not listed here is refused with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from probewise.errors import ConfigurationError
-from probewise.experiment import resolved, toml_text
-from probewise.experiment.checks import HAVE_LINES, cross_checks
+from probewise.experiment import toml_text
 
 RULES = ("rare", "max-variance", "ask", "index", "callback")
 COLUMNS = ("residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm")
+HAVE_LINES = ("raster", "serpentine")
 BASELINES = ("raster", "serpentine", "coarse-to-fine", "halton", "random", "max-std", "survey-threshold")
 ACQUISITIONS = ("ucb", "ei", "log-ei", "pi", "thompson", "straddle", "target")
 DESIGNS = ("halton", "random", "raster", "serpentine", "coarse-to-fine")
@@ -294,52 +291,10 @@ class Configuration(Table):
         """A replay of values instead of pictures."""
         return self.run.replay and self.instrument.uri.lower().endswith(".npz")
 
-    @model_validator(mode="after")
-    def _check(self) -> Configuration:
-        for problem in cross_checks(self):
-            raise ValueError(problem)
-        return self
-
-    def resolved(self) -> Configuration:
-        """With all that source, objective and workflow decide as numbers; the same run, and the same digest."""
-        return self.model_copy(
-            update={
-                name: getattr(self, name).model_copy(update=table) for name, table in resolved.derived(self).items()
-            }
-        )
-
     def to_toml(self) -> str:
         """As TOML, what is unset left out; `load` of it gives an equal configuration."""
-        return toml_text.write(self)
+        rule = f"# steps = {self.budget.default_steps}, and the stop rule of the objective"
+        return toml_text.write(self.model_dump(mode="json"), {} if self.budget.given else {"budget": rule})
 
     def json_schema(self) -> dict[str, Any]:
         return self.model_json_schema()
-
-    def digest(self) -> str:
-        """sha256 of the resolved configuration without the run's folder."""
-        import hashlib
-
-        table = self.resolved()
-        table = table.model_copy(update={"run": table.run.model_copy(update={"out": None})})
-        return hashlib.sha256(table.to_toml().encode()).hexdigest()
-
-
-def load(
-    path: str | Path | None = None, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None
-) -> Configuration:
-    """Read a configuration: the file first, then each "table.key=value" (TOML value), then `overrides` by table.
-
-    raises  ConfigurationError, one line that names the field, what came and what was expected
-    """
-    tables = toml_text.read(Path(path)) if path is not None else {}
-    for setting in sets:
-        toml_text.put(tables, setting)
-    return build(toml_text.merge(tables, overrides or {}))
-
-
-def build(tables: Mapping[str, Any]) -> Configuration:
-    """A checked configuration from nested tables."""
-    try:
-        return Configuration.model_validate(tables)
-    except ValidationError as error:
-        raise ConfigurationError(toml_text.first_line(error, tables)) from None

@@ -182,6 +182,15 @@ def chosen_component(configuration: Configuration, given: Any, ask: Callable[...
 
 def _template(path: str) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"component.by: template {path!r} cannot be read: {error}") from error
+        template = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise ConfigurationError(f"component.by: template {path!r} cannot be read: {error.strerror}") from error
+    except (ValueError, EOFError):
+        template = None
+    if not isinstance(template, np.ndarray) or template.dtype.kind != "f" or template.ndim not in (1, 2):
+        raise ConfigurationError(
+            f"component.by: {path!r} holds no template, expected an array of floats, (f,) or (rows, cols)"
+        )
+    if not np.isfinite(template).all():
+        raise ConfigurationError(f"component.by: template {path!r} is not finite")
+    return template

@@ -21,10 +21,11 @@ from probewise.experiment.opening import Opened, begin, create_journal, journall
 from probewise.experiment.sources import LiveSource, ReplaySource
 from probewise.experiment.states import Step
 from probewise.experiment.summary import Summary
+from probewise.shown import Shown
 from probewise.types import Instrument
 
 
-class Experiment:
+class Experiment(Shown):
     """One run on one instrument, journalled in one folder.
 
     instrument     an opened `Instrument`, a URI, or None for the one that the configuration names
@@ -176,6 +177,17 @@ class Experiment:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _facts(self) -> dict[str, Any]:
+        table = self.configuration
+        state = "not started" if self._loop is None else f"{len(self._loop.opened.history.steps)} steps"
+        return {
+            "instrument": table.instrument.uri,
+            "objective": table.acquisition.objective,
+            "seed": table.run.seed,
+            "directory": self._directory,
+            "state": state if self._summary is None else self._summary["stop_reason"],
+        }
 
     def _open(self) -> Opened:
         """Folder, configuration and journal first, the instrument after them."""

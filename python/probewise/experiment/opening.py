@@ -14,16 +14,18 @@ import numpy as np
 
 from probewise.errors import ConfigurationError, StorageError
 from probewise.experiment.belief import Belief
-from probewise.experiment.config import Configuration, build
+from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Describer, chosen_component, make_describer, told_value
 from probewise.experiment.durable import replace_text
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.hooks import Hooks
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
+from probewise.experiment.loading import build
 from probewise.experiment.networks import Networks, open_networks
 from probewise.experiment.policy import Chooser
 from probewise.experiment.recorder import Recorder, SurveyRecord
+from probewise.experiment.resolved import digest
 from probewise.experiment.sites import Candidates, Sites, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
 from probewise.experiment.states import Plan, SiteState
@@ -121,7 +123,7 @@ def create_journal(configuration: Configuration, directory: Path) -> Journal:
     """config.toml and run.sqlite in a new folder."""
     text = configuration.to_toml()
     replace_text(directory / CONFIGURATION_FILE, text)
-    return Journal.create(directory, {"configuration": text, "digest": configuration.digest()})
+    return Journal.create(directory, {"configuration": text, "digest": digest(configuration)})
 
 
 def begin(

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import hashlib
+from typing import Any
 
-if TYPE_CHECKING:
-    from probewise.experiment.config import Configuration
+from probewise.experiment.checks import pixels
+from probewise.experiment.config import Configuration
 
 
-def derived(configuration: Configuration) -> dict[str, dict[str, Any]]:
-    """What is unset and decided before anything is measured, by table.
+def resolved(configuration: Configuration) -> Configuration:
+    """The same run with what is unset and decided before anything is measured.
 
     Left out is what only the measurement says (a threshold, sizes in a picture) and the default number of steps: a
     budget that is given switches the objective's own stop rule off.
@@ -24,11 +25,19 @@ def derived(configuration: Configuration) -> dict[str, dict[str, Any]]:
         "acquisition": _acquisition(configuration),
         "start": {"sites": configuration.start_sites},
     }
-    given = {name: getattr(configuration, name) for name in tables}
-    return {
-        name: {key: value for key, value in table.items() if value is not None and getattr(given[name], key) is None}
-        for name, table in tables.items()
-    }
+    filled = {}
+    for name, table in tables.items():
+        given = getattr(configuration, name)
+        unset = {key: value for key, value in table.items() if getattr(given, key) is None}
+        filled[name] = given.model_copy(update=unset)
+    return configuration.model_copy(update=filled)
+
+
+def digest(configuration: Configuration) -> str:
+    """sha256 of the resolved configuration without the run's folder."""
+    whole = resolved(configuration)
+    whole = whole.model_copy(update={"run": whole.run.model_copy(update={"out": None})})
+    return hashlib.sha256(whole.to_toml().encode()).hexdigest()
 
 
 def _instrument(c: Configuration) -> dict[str, Any]:
@@ -49,7 +58,6 @@ def _windows(c: Configuration) -> dict[str, Any]:
     if c.run.replay or not c.by_windows or c.pixel_nm is None:
         return {}
     from probewise.descriptors.spectra import window_and_step
-    from probewise.experiment.checks import pixels
 
     side = pixels(c.sites.side_nm, c.pixel_nm)
     window, step = window_and_step(c.descriptor.window_px, c.descriptor.step_px, c.sites.side_nm / side, (side, side))

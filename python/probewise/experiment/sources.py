@@ -11,7 +11,16 @@ import numpy as np
 from probewise.errors import ConfigurationError
 from probewise.experiment.config import Configuration
 from probewise.experiment.dose import ScanDose, full_raster_ns, scan_dose
-from probewise.experiment.sites import SiteList, Sites, SiteScans, check_limits, sacrificial_corner, sites_of
+from probewise.experiment.sites import (
+    SURVEY,
+    SiteList,
+    Sites,
+    SiteScans,
+    check_limits,
+    check_points,
+    sacrificial_corner,
+    sites_of,
+)
 from probewise.experiment.truth import Target
 from probewise.types import Checkpointed, Context, Frame, IntArray, Scan, Truth
 
@@ -139,8 +148,9 @@ class LiveSource:
         survey = configuration.survey
         self._survey: tuple[Scan, Context] | None = None
         if survey.shape != "none":
+            check_points(survey.shape, limits, SURVEY)
             scan = raster(survey.shape, survey.dwell_ns, limits=limits)
-            check_limits(scan, configuration.scan.channels, max(self.fov_nm), limits)
+            check_limits(scan, configuration.scan.channels, max(self.fov_nm), limits, SURVEY)
             self._survey = (scan, Context(self.fov_nm))
 
     def plan(self, site: int) -> tuple[Scan, Context] | None:

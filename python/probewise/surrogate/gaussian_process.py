@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from probewise._core.surrogate import Engine
+from probewise.shown import Shown, axes_or_new
 from probewise.surrogate.fit import FitResult, fit_hyperparameters, length_unit
 from probewise.types import FloatArray, IntArray, Lattice
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MAX_KEY = 2**64
 
 
-class GaussianProcess:
+class GaussianProcess(Shown):
     """Exact Gaussian process over a fixed set of candidates; a thin handle on the compiled engine.
 
     candidates   Lattice, or (c, d) float64 coordinates
@@ -259,6 +263,40 @@ class GaussianProcess:
     def engine(self) -> Engine:
         """The compiled engine that owns the step; `choose` takes its fused path through it."""
         return self._engine
+
+    def plot(self, which: Literal["mean", "std"] = "mean", *, axes: Axes | None = None) -> Axes:
+        """Draw a map over a lattice, or over points of two axes, with the told candidates as dots; returns the axes."""
+        if which not in ("mean", "std"):
+            raise ValueError(f"which is {which!r}, expected 'mean' or 'std'")
+        points = self._points()
+        if points.shape[1] != 2:
+            raise ValueError(f"candidates have {points.shape[1]} axes, expected 2 to draw a map")
+        axes = axes_or_new(axes)
+        values = self.mean if which == "mean" else self.std
+        if isinstance(self._candidates, Lattice):
+            (rows, cols), (dy, dx) = self._candidates.shape, self._candidates.spacing
+            extent = (-dx / 2, (cols - 0.5) * dx, (rows - 0.5) * dy, -dy / 2)
+            axes.imshow(values.reshape(rows, cols), extent=extent)
+        else:
+            axes.scatter(points[:, 1], points[:, 0], c=values)
+            axes.set_aspect("equal")
+            axes.invert_yaxis()
+        told = points[self.indices]
+        axes.plot(told[:, 1], told[:, 0], ".", color="black", markersize=3)
+        axes.set(title=f"posterior {which}")
+        return axes
+
+    def _facts(self) -> dict[str, Any]:
+        shape = self._candidates.shape
+        return {
+            "kernel": self._kernel,
+            "candidates": f"{shape[0]} x {shape[1]}" if isinstance(self._candidates, Lattice) else shape[0],
+            "lengthscale": np.array2string(np.asarray(self.lengthscale), precision=4),
+            "variance": f"{self.variance:.4g}",
+            "noise": f"{self.noise:.4g}",
+            "told": self._engine.told,
+            "plan": self.plan,
+        }
 
     def _points(self) -> FloatArray:
         return self._candidates.points() if isinstance(self._candidates, Lattice) else self._candidates
