@@ -30,7 +30,7 @@ def frame(number: int) -> Frame:
 
 
 def workflow(seen: list[Atoms], **options) -> AtomWorkflow:
-    return AtomWorkflow(lambda taken: seen[taken.sequence], **options)
+    return AtomWorkflow(lambda taken: seen[taken.sequence], CLASSES, **options)
 
 
 def test_densities_count_the_atoms_of_each_cell():
@@ -142,6 +142,7 @@ def test_state_gives_the_same_values():
         ({"cells": 0}, "cells is 0, expected 1 to 16"),
         ({"component": np.zeros(3)}, "component is a template"),
         ({"sense": "up"}, "sense is 'up'"),
+        ({"component": "gold"}, "got 'gold', expected a rule, an index or one of atoms, C, vacancy, outliers"),
     ],
 )
 def test_wrong_settings_are_refused(options, says):

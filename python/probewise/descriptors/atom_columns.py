@@ -11,7 +11,13 @@ from probewise.types import Atoms, Description, FloatArray
 # A class that so few atoms of a frame belong to makes each of them an outlier.
 RARE_SHARE = 0.02
 CAGE, CAGED = "perovskite A", "perovskite B"
+OFF_CENTRE = ("off_centre_y", "off_centre_x", "off_centre_spread")
 _AVERAGED = 9  # neighbouring displacements taken together: noise down to a third, walls still two cells wide
+
+
+def column_names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """What `describe_atoms` gives of atoms with these classes, in order."""
+    return ("atoms", *classes, "outliers", "spacing", *OFF_CENTRE)
 
 
 def describe_atoms(
@@ -64,8 +70,7 @@ def describe_atoms(
 def _off_centre(
     atoms: Atoms, cell: np.ndarray[tuple[int], np.dtype[np.int64]], places: int, pixel_pm: FloatArray
 ) -> dict[str, FloatArray]:
-    names = ("off_centre_y", "off_centre_x", "off_centre_spread")
-    nothing = {name: np.full(places, np.nan) for name in names}
+    nothing = {name: np.full(places, np.nan) for name in OFF_CENTRE}
     if CAGE not in atoms.classes or CAGED not in atoms.classes:
         return nothing
     cage = atoms.label == atoms.classes.index(CAGE)
@@ -84,7 +89,7 @@ def _off_centre(
     for column in smooth.T:
         variance += np.maximum(_means(own, column**2, places) - _means(own, column, places) ** 2, 0)
     means = [_means(own, column, places) for column in moved.T]
-    return dict(zip(names, (*means, np.sqrt(variance)), strict=True))
+    return dict(zip(OFF_CENTRE, (*means, np.sqrt(variance)), strict=True))
 
 
 def _means(cell: np.ndarray[tuple[int], np.dtype[np.int64]], values: FloatArray, places: int) -> FloatArray:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from probewise.descriptors.atom_columns import describe_atoms
+from probewise.descriptors.atom_columns import OFF_CENTRE, column_names, describe_atoms
 from probewise.descriptors.basis import BasisReport
 from probewise.descriptors.components import Rule, constant_components
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
 from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, IntArray
 
-PICOMETRES = ("spacing", "off_centre_y", "off_centre_x", "off_centre_spread")
+PICOMETRES = ("spacing", *OFF_CENTRE)
 LEAST_PM = 1.0
+RULES = ("rare", "max-variance")
 LEAST_SITES = 12
 
 
@@ -23,6 +24,7 @@ class AtomWorkflow:
     """Columns of one frame's atoms (`describe_atoms`), one of which is followed.
 
     look         finds the atoms of a frame, in its pixels
+    classes      names of what it tells apart
     component    "rare" or "max-variance", an index, the name of a column, or a callable that is given the values of all
                  cells (n, columns). Columns of different units are ranked in units of their own robust spread over the
                  visited cells, at least one atom a cell or one picometre
@@ -35,6 +37,7 @@ class AtomWorkflow:
     def __init__(
         self,
         look: Callable[[Frame], Atoms],
+        classes: tuple[str, ...],
         *,
         component: Rule = "rare",
         sense: Sense = "auto",
@@ -47,6 +50,9 @@ class AtomWorkflow:
             raise ValueError(f"cells is {cells}, expected 1 to 16")
         if isinstance(component, np.ndarray):
             raise ValueError("component is a template, expected a rule, a column or a callable: atoms have no picture")
+        known = column_names(classes)
+        if isinstance(component, str) and component not in (*RULES, *known):
+            raise ValueError(f"got {component!r}, expected a rule, an index or one of {', '.join(known)}")
         self._look = look
         self._follower = Follower(component, sense)
         self._refit_every = refit_every

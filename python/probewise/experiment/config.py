@@ -164,8 +164,8 @@ class AcquisitionTable(Table):
 
 
 class StartTable(Table):
-    """sites: unset, 5 for each component and at least 20; 12 where networks say what there is; 4 in the replay of a told
-    map, which has no components; more where the objective begins with a share of all sites
+    """sites: unset, 5 for each component and at least 20; 12 where networks say what there is; 4 in the replay of a
+    told map, which has no components; more where the objective begins with a share of all sites
     """
 
     sites: Annotated[int, Field(ge=1)] | None = None

@@ -153,6 +153,7 @@ def _atom_workflow(configuration: Configuration, component: Any, networks: Netwo
     try:
         return AtomWorkflow(
             look,
+            finder.card.classes if finder is not None else (),
             component=component,
             sense=configuration.component.sense,
             refit_every=configuration.descriptor.refit_every,
