@@ -157,7 +157,7 @@ def _open(random: np.random.Generator, material: str) -> tuple[Specimen, str, tu
     features: tuple[str, ...] = ()
     if material in ("graphene", "mos2"):
         options["defect_statistics"] = str(random.choice(["uncorrelated", "clustered", "boundary"]))
-        options["defects"] = int(random.choice([6000, 25000]))
+        options["defects"] = int(random.choice([12000, 40000]))
     if material == "bfo":
         options["mistilt_pm"] = float(random.uniform(0, 12))
     if random.random() < 0.4:

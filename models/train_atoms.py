@@ -77,7 +77,7 @@ def train(
     groups = [{"params": decay, "weight_decay": 1e-2}, {"params": rest, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=RATE)
     class_weight = torch.ones(len(CLASSES))
-    class_weight[[CLASSES.index("vacancy"), CLASSES.index("dopant")]] = 2.0
+    class_weight[[CLASSES.index("vacancy"), CLASSES.index("dopant")]] = 4.0
     batches = DataLoader(Frames(seed, pool, real), BATCH, num_workers=workers, prefetch_factor=8 if workers else None)
     checkpoint.parent.mkdir(exist_ok=True)
     started = said = time.monotonic()
