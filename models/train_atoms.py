@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--network", choices=tuple(NETWORKS), default="fast", help="unet is the reference, not shipped")
     parser.add_argument("--fold", type=int, default=0, help="which fourth of the real images is held out")
     parser.add_argument("--start", type=Path, help="weights to start from, as a checkpoint holds them")
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "build" / "atoms.pt", help="written once a minute")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -173,7 +174,7 @@ def main() -> None:
         pool=8 if small else 300,
         workers=0 if small else 1,
         real=trained,
-        checkpoint=ROOT / "build" / f"{arguments.name}.pt",
+        checkpoint=arguments.checkpoint,
     )
     path = arguments.out / f"{arguments.name}.onnx"
     worst = export(mean, path)
