@@ -32,8 +32,9 @@ NATIVE_NM = 0.02
 SIDE = 256  # native pixels of a training frame
 EXCESS_VARIANCE = 0.2
 DISC_PX = 2.2  # radius of the target disc; neighbours in graphene lie 7.1 px apart
-FIELD_NM = {"graphene": 24.0, "mos2": 24.0, "particles": 24.0}  # survey field that a specimen is built over
+FIELD_NM = {"graphene": 24.0, "mos2": 20.0, "particles": 24.0}  # survey field that a specimen is built over
 _OTHER_FIELD_NM = 40.0
+_DEFECTS = {"graphene": (8_000, 30_000), "mos2": (20_000, 90_000)}  # of a 200 nm field: 0.5 to 10 % of the sites
 _MARGIN_NM = 0.6  # more than the largest scale jitter takes from a frame
 _CARBON_PER_NM3 = 100.0
 
@@ -49,14 +50,14 @@ _SPECIES: dict[str, tuple[int | None, ...]] = {
 }
 _HOST = {"graphene": 0, "mos2": 1}  # species that a vacancy lacks
 MATERIALS = {
-    "graphene": 0.26,
-    "mos2": 0.20,
-    "nio-lsmo": 0.07,
-    "bfo": 0.06,
-    "strained": 0.03,
+    "graphene": 0.18,
+    "mos2": 0.24,
+    "nio-lsmo": 0.05,
+    "bfo": 0.04,
+    "strained": 0.02,
     "particles": 0.10,
     "single atoms": 0.20,
-    "empty": 0.08,
+    "empty": 0.17,
 }
 
 
@@ -157,7 +158,7 @@ def _open(random: np.random.Generator, material: str) -> tuple[Specimen, str, tu
     features: tuple[str, ...] = ()
     if material in ("graphene", "mos2"):
         options["defect_statistics"] = str(random.choice(["uncorrelated", "clustered", "boundary"]))
-        options["defects"] = int(random.choice([12000, 40000]))
+        options["defects"] = int(random.choice(_DEFECTS[material]))
     if material == "bfo":
         options["mistilt_pm"] = float(random.uniform(0, 12))
     if random.random() < 0.4:
