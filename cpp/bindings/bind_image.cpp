@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <utility>
 
 #include "arrays.hpp"
 #include "probewise/image/atoms.hpp"
 #include "probewise/image/gate.hpp"
 #include "probewise/image/network_input.hpp"
 #include "probewise/image/patches.hpp"
+#include "probewise/image/refine.hpp"
 #include "probewise/image/resample.hpp"
 
 namespace py = pybind11;
@@ -48,6 +53,22 @@ py::tuple find_atoms(const py::array& probability, float threshold) {
   const auto count = static_cast<py::ssize_t>(atoms.label.size());
   return py::make_tuple(py::array_t<double>({count, py::ssize_t{2}}, atoms.yx.data()), to_array(atoms.label),
                         to_array(atoms.score));
+}
+
+py::tuple refine_atoms(const py::array& image, const py::array& yx, std::pair<double, double> noise, double width_px,
+                       double limit_px) {
+  const auto from = read_image(image, "image");
+  const auto points = read_points(yx, "yx");
+  probewise::RefinedAtoms found;
+  {
+    const py::gil_scoped_release unlocked;
+    found = probewise::refine_atoms(from, points, {{noise.first, noise.second}, width_px, limit_px});
+  }
+  const auto count = static_cast<py::ssize_t>(found.amplitude.size());
+  py::array_t<bool> fitted(count);
+  std::copy(found.fitted.begin(), found.fitted.end(), fitted.mutable_data());
+  return py::make_tuple(py::array_t<double>({count, py::ssize_t{2}}, found.yx.data()), to_array(found.amplitude),
+                        to_array(found.background), fitted, found.width_px, found.limit_px);
 }
 
 }  // namespace
@@ -134,4 +155,15 @@ void bind_image(py::module_& module) {
         probewise::label_atoms(points, values.data(), static_cast<std::size_t>(classes), rows, cols, stride, labels);
       },
       py::arg("yx"), py::arg("maps"), py::arg("stride"), py::arg("label"));
+  module.def(
+      "estimate_noise",
+      [](const py::array& image) {
+        const auto from = read_image(image, "image");
+        const py::gil_scoped_release unlocked;
+        const probewise::NoiseModel found = probewise::estimate_noise(from);
+        return std::pair(found.constant, found.slope);
+      },
+      py::arg("image"));
+  module.def("refine_atoms", &refine_atoms, py::arg("image"), py::arg("yx"), py::arg("noise"), py::arg("width_px"),
+             py::arg("limit_px"));
 }

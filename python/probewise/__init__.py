@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from probewise.errors import StorageError as StorageError
     from probewise.experiment import Experiment as Experiment
     from probewise.experiment import open_run as open_run
+    from probewise.image import AtomFinder as AtomFinder
     from probewise.image import extract_patches as extract_patches
     from probewise.image import find_atoms as find_atoms
     from probewise.image import to_image as to_image
@@ -53,6 +54,7 @@ _HOME = {
     "StorageError": "probewise.errors",
     "Experiment": "probewise.experiment",
     "open_run": "probewise.experiment",
+    "AtomFinder": "probewise.image",
     "extract_patches": "probewise.image",
     "find_atoms": "probewise.image",
     "to_image": "probewise.image",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
@@ -134,6 +134,8 @@ class ScanPath:
 class RasterROI:
     """A rectangle scanned line by line in one direction: the special case that every instrument knows.
 
+    yx, active, pixel and codes are those of `path`, the same scan as a list; dwell_ns is one number for all pixels.
+
     shape          (rows, cols) pixels
     dwell_ns       per pixel
     centre_yx      of the rectangle, fractions of the context's frame
@@ -170,6 +172,22 @@ class RasterROI:
     def duration_ns(self) -> int:
         rows, cols = self.shape
         return (rows + self.discard_lines) * (cols * self.dwell_ns + self.flyback_ns)
+
+    @property
+    def yx(self) -> FloatArray:
+        return self.path.yx
+
+    @property
+    def active(self) -> BoolArray:
+        return self.path.active
+
+    @property
+    def pixel(self) -> npt.NDArray[np.int32]:
+        return self.path.pixel
+
+    def codes(self, bits: int, out: npt.NDArray[np.uint16] | None = None) -> npt.NDArray[np.uint16]:
+        """As `ScanPath.codes`."""
+        return self.path.codes(bits, out)
 
     @cached_property
     def path(self) -> ScanPath:
@@ -345,6 +363,7 @@ class Truth:
     labels       (rows, cols) int16 class map of the field at `label_nm` per pixel; names in `label_names`
     mask_names   names of those labels that are not specimen (vacuum, hole, contamination)
     notes        what the specimen states about itself (zone axis, statistics, correlation length)
+    columns_in   enumerates the atom columns of a box, see `atoms`; None in a truth read from a journal
     """
 
     specimen: str
@@ -357,6 +376,28 @@ class Truth:
     label_names: tuple[str, ...]
     mask_names: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+    columns_in: Callable[[tuple[float, float, float, float]], tuple[FloatArray, IntArray]] | None = None
+
+    def atoms(self, box_nm: tuple[float, float, float, float]) -> tuple[FloatArray, IntArray]:
+        """The atom columns inside a box of the survey field, enumerated on demand.
+
+        box_nm   (y0, x0, y1, x1) from the field's top left corner
+        returns  yx_nm (n, 2) and Z (n,): the heaviest element of each column
+        raises   ValueError for a box that is not finite or empty, and where the truth comes from a journal
+        """
+        if self.columns_in is None:
+            raise ValueError("this truth was read from a journal, which keeps no atoms, expected one of `truth`")
+        return self.columns_in(box_nm)
+
+    @property
+    def walls(self) -> tuple[TruthObject, ...]:
+        """The objects that are lines, domain walls and pieces of a grain boundary: `samples_nm` run along each."""
+        return tuple(thing for thing in self.objects if thing.kind.endswith(("wall", "boundary segment")))
+
+    @property
+    def masks(self) -> dict[str, BoolArray]:
+        """(rows, cols) bool of each label by its name, at `label_nm` per pixel; disjoint, together the whole field."""
+        return {name: self.labels == number for number, name in enumerate(self.label_names)}
 
     def interesting(self, centres_nm: FloatArray, side_nm: float) -> BoolArray:
         """(c,) bool: does the square sub-scan of `side_nm` at each centre (c, 2) hold the feature?"""
@@ -389,11 +430,13 @@ class Description:
     features   (windows, f) float32
     centre_yx  (windows, 2) float64 centres of the windows, fractions of the frame
     extra      values of their own by name, each (windows,) float64 (peak position, sharpness, ...)
+    notices    what was done to the frame on the way (pixels filled, windows left out)
     """
 
     features: Float32Array
     centre_yx: FloatArray
     extra: dict[str, FloatArray] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -196,3 +196,43 @@ def test_engine_step_is_tell_choose_and_path():
         gp.engine.path(99)
     with pytest.raises(ValueError, match="path has no template"):
         twin.engine.path(0)
+
+
+class Broken(Plain):
+    """A posterior whose maps or draw went wrong at candidate 7."""
+
+    def __init__(self, gp, **wrong):
+        super().__init__(gp)
+        self._wrong = wrong
+
+    def _map(self, name, values):
+        values = values.copy()
+        values[7] = self._wrong.get(name, values[7])
+        return values
+
+    mean = property(lambda self: self._map("mean", self._gp.mean))
+    std = property(lambda self: self._map("std", self._gp.std))
+
+    def sample(self, key):
+        return self._map("sample", self._gp.sample(key))
+
+
+@pytest.mark.parametrize("policy", [name for name in POLICIES if name != "thompson"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"mean": np.nan}, "mean holds nan at 7, expected finite numbers"),
+        ({"std": np.nan}, "std holds nan at 7, expected finite numbers that are not negative"),
+        ({"std": -0.5}, "std holds -0.5 at 7"),
+    ],
+)
+def test_a_posterior_that_is_none_is_refused(policy, wrong, message):
+    broken = Broken(process(), **wrong)
+    for call in (pw.choose, evaluate):
+        with pytest.raises(ValueError, match=message):
+            call(broken, policy)
+
+
+def test_a_draw_that_holds_nan_is_refused():
+    with pytest.raises(ValueError, match=r"posterior\.sample holds NaN at 7"):
+        pw.choose(Broken(process(), sample=np.nan), "thompson")

@@ -105,6 +105,32 @@ def test_float32_maps_are_taken_as_they_are():
     np.testing.assert_array_equal(ours, aq.expected_improvement(mean.astype(float), std.astype(float), best=0.5))
 
 
+FUNCTIONS = {
+    "ucb": lambda m, s: aq.upper_confidence_bound(m, s),
+    "ei": lambda m, s: aq.expected_improvement(m, s, best=0.5),
+    "log-ei": lambda m, s: aq.log_expected_improvement(m, s, best=0.5),
+    "pi": lambda m, s: aq.probability_of_improvement(m, s, best=0.5),
+    "straddle": lambda m, s: aq.straddle(m, s, threshold=0.5),
+    "target": lambda m, s: aq.target_probability(m, s, low=0.0, high=1.0),
+    "max-std": lambda m, s: aq.max_std(m, s),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -1e-12])
+def test_maps_that_are_no_posterior_are_refused(name, dtype, bad):
+    for which in ("mean", "std"):
+        maps = {"mean": np.zeros(5, dtype), "std": np.ones(5, dtype)}
+        maps[which][3] = bad
+        if which == "mean" and bad == -1e-12:
+            assert np.isfinite(FUNCTIONS[name](maps["mean"], maps["std"])).all()
+            continue
+        with pytest.raises(ValueError, match=rf"^{which} holds .* at 3, expected finite numbers"):
+            FUNCTIONS[name](maps["mean"], maps["std"])
+    assert FUNCTIONS[name](np.empty(0, dtype), np.empty(0, dtype)).shape == (0,)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

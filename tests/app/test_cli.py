@@ -152,7 +152,8 @@ def test_a_dry_run_moves_and_writes_nothing(here, capsys):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (["scan.path=hilbert", "scan.discard_lines=0", "sites.pixel_nm=0.05"], "scan.path is 'hilbert'"),
+        (["scan.path=hilbert", "sites.pixel_nm=0.05"], "sites.pixel_nm = 0.0625 (64 px) or 0.03125 (128 px)"),
+        (["instrument.idle=park", "sites.border=0"], "instrument.park is not set"),
         (["sites.exclude=[" + ",".join(map(str, range(81))) + "]"], "leave no site free"),
     ],
 )

@@ -24,7 +24,6 @@ DEFAULTS = {  # the contract's table of defaults
     ("sites", "retries"): 1,
     ("scan", "path"): "raster",
     ("scan", "dwell_ns"): 4000,
-    ("scan", "discard_lines"): 2,
     ("descriptor", "workflow"): "linear",
     ("descriptor", "components"): 4,
     ("descriptor", "refit_every"): 20,
@@ -53,6 +52,7 @@ def test_resolved_defaults() -> None:
     assert configuration.pixel_nm == 0.02
     assert configuration.start_sites == 20
     assert configuration.border == 1
+    assert configuration.discard_lines == 2
     assert load(sets=["run.replay=true"]).border == 0  # no window of a picture is more distorted than another
     assert load(sets=["run.replay=true", "sites.border=2"]).border == 2
     assert load(sets=["run.replay=true", "instrument.uri='image:map.npz'"]).start_sites == 4  # no components to fit
@@ -63,11 +63,15 @@ def test_resolved_defaults() -> None:
     assert not configuration.budget.given
 
 
-def test_a_path_that_leaves_gaps_is_refused_for_window_spectra() -> None:
-    sets = ["scan.path=lissajous", "scan.discard_lines=0"]
-    with pytest.raises(ConfigurationError, match=r"scan\.path is 'lissajous', whose samples leave pixels without"):
-        load(sets=sets)
-    assert load(sets=[*sets, "measure.kind=point"]).scan.path == "lissajous"
+def test_lines_are_discarded_where_there_are_lines() -> None:
+    assert load().discard_lines == load(sets=["scan.path=serpentine"]).discard_lines == 2
+    assert load(sets=["scan.discard_lines=0"]).discard_lines == 0
+    assert load(sets=["scan.discard_lines=100"]).discard_lines == 100
+    for path in ("spiral", "fermat", "hilbert", "lissajous", "jittered"):
+        assert load(sets=[f"scan.path={path}"]).discard_lines == 0
+        assert load(sets=[f"scan.path={path}", "scan.discard_lines=0"]).discard_lines == 0
+        with pytest.raises(ConfigurationError, match=rf"scan\.discard_lines is 2 with path '{path}', expected 0"):
+            load(sets=[f"scan.path={path}", "scan.discard_lines=2"])
 
 
 @pytest.mark.parametrize(
@@ -96,13 +100,14 @@ def test_a_path_that_leaves_gaps_is_refused_for_window_spectra() -> None:
         ("measure.kind=spectrum", ("measure.kind is 'spectrum'", "frame")),
         ("survey.mask=['dust']", ("survey.mask", "dust", "vacuum")),
         ("instrument.detector_mrad=[200,54]", ("instrument.detector_mrad", "inner below outer")),
-        ("instrument.idle=park", ("instrument.idle is 'park'", "instrument.park")),
         ("instrument.park=[2.0,0.0]", ("instrument.park", "0..1")),
         ("instrument.current_source=guess", ("instrument.current_source", "guess")),
         ("run.device=cuda", ("run.device is 'cuda'", "cpu")),
         ("run.seed=-1", ("run.seed", "-1")),
         ("budget.steps=-1", ("budget.steps", "-1")),
-        ("scan.path=spiral", ("scan.discard_lines is 2", "spiral")),
+        ("scan.discard_lines=100000", ("scan.discard_lines is 100000", "less than or equal to 100")),
+        ("survey.shape=[1,1]", ("survey.shape", "is 1", "greater than or equal to 32")),
+        ("survey.shape=[1024,31]", ("survey.shape", "is 31", "greater than or equal to 32")),
         ("side_nm=3", ("side_nm=3", "table.key=value")),
         ("sites.side_nm=", ("sites.side_nm", "TOML")),
     ],

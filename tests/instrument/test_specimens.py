@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import math
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -275,3 +277,64 @@ def test_smaller_and_oblong_fields():
 def test_wrong_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(name, {}) for name in SPECIMENS]
+    + [("bfo", {"mistilt_pm": 0.0, "features": ("thick",)}), ("strained", {"strain": 0.05, "fov_nm": (60.0, 80.0)})],
+)
+def test_a_truth_knows_the_atoms_of_its_own_specimen(name, options):
+    box = (20.0, 30.0, 24.0, 33.0)
+    made = truth(name, seed=6, **options)
+    for own in (made, pickle.loads(pickle.dumps(made))):  # noqa: S301  our own bytes
+        yx_nm, number = own.atoms(box)
+        expected = atoms(name, box, seed=6, **options)
+        assert len(yx_nm) > 10
+        np.testing.assert_array_equal(yx_nm, expected[0])
+        np.testing.assert_array_equal(number, expected[1])
+    with pytest.raises(ValueError, match=r"box_nm is \(2.0, 2.0, 1.0, 3.0\), expected finite"):
+        made.atoms((2.0, 2.0, 1.0, 3.0))
+    with pytest.raises(ValueError, match="read from a journal, which keeps no atoms"):
+        replace(made, columns_in=None).atoms(box)
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_masks_are_the_class_map_label_by_label(name):
+    made = truth(name, seed=2, features=("thick", "hole"))
+    assert list(made.masks) == [*truth(name, seed=2).label_names, "hole", "thick"]
+    assert (sum(mask.astype(int) for mask in made.masks.values()) == 1).all()
+    painted = np.zeros(made.labels.shape, dtype=int)
+    for number, mask in enumerate(made.masks.values()):
+        painted[mask] = number
+    np.testing.assert_array_equal(painted, made.labels)
+
+
+def test_a_pillar_lies_in_the_mask_of_its_phase():
+    made = truth("nio-lsmo", seed=2)
+    samples = np.concatenate([thing.samples_nm for thing in made.objects])
+    row, col = (samples / made.label_nm).astype(int).T
+    assert made.masks["NiO"][row, col].mean() > 0.93  # pixels of 0.5 nm at a pillar's edge belong to either side
+    assert not made.masks["LSMO"][row, col].all()
+
+
+def test_walls_run_between_domains_and_only_there():
+    made = truth("bfo", seed=5)
+    assert len(made.walls) == len(made.objects) >= 20
+    for wall in made.walls:
+        assert wall.kind in ("90 degree wall", "180 degree wall")
+        centred = wall.samples_nm - wall.samples_nm.mean(axis=0)
+        assert np.linalg.svd(centred, compute_uv=False)[1] < 1e-9  # straight
+        row, col = (wall.samples_nm / made.label_nm).astype(int).T
+        near = [
+            {int(label) for label in made.labels[max(r - 2, 0) : r + 3, max(c - 2, 0) : c + 3].ravel()}
+            for r, c in zip(row, col, strict=True)
+        ]
+        assert all(len(labels) >= 2 for labels in near)
+    assert truth("nio-lsmo", seed=5).walls == ()
+    segments = truth("graphene", seed=5).walls
+    assert {thing.kind for thing in segments} == {"boundary segment"}
+    points = np.concatenate([thing.samples_nm for thing in segments])
+    centred = points - points.mean(axis=0)
+    assert np.linalg.svd(centred, compute_uv=False)[1] < 1e-6  # one line across the field, a 5-7 pair each period
+    assert np.ptp(points, axis=0).max() > 150

@@ -114,7 +114,7 @@ def test_wrong_travel_numbers_are_refused():
         scan.tour(points, start=(math.nan, 0.0))
     with pytest.raises(ValueError, match="settle_ns is -1"):
         scan.tour(points, settle_ns=-1)
-    with pytest.raises(ValueError, match="velocity 0"):
+    with pytest.raises(ValueError, match="velocity is 0"):
         scan.tour(points, velocity=0)
-    with pytest.raises(TypeError, match="yx is a float32 array"):
+    with pytest.raises(TypeError, match="points_yx is a float32 array"):
         scan.tour(points.astype(np.float32))

@@ -206,6 +206,52 @@ def test_the_raster_is_public_and_equal_to_its_type():
     assert pw.scan.raster((4, 5), 100, discard_lines=1) == RasterROI((4, 5), 100, discard_lines=1)
 
 
+def test_a_raster_answers_as_the_list_of_its_positions_does():
+    roi = scan.raster((4, 5), 100, centre_yx=(0.4, 0.5), size_yx=(0.5, 0.25), discard_lines=1, flyback_ns=250)
+    for name in ("yx", "active", "pixel", "duration_ns", "shape"):
+        np.testing.assert_array_equal(getattr(roi, name), getattr(roi.path, name), err_msg=name)
+    np.testing.assert_array_equal(roi.codes(14), roi.path.codes(14))
+    out = np.zeros(roi.yx.shape, dtype=np.uint16)
+    assert roi.codes(14, out) is out
+    np.testing.assert_array_equal(out, as_codes(roi.yx, 14))
+    assert roi.dwell_ns == 100
+
+
+GENERATORS = [scan.raster, scan.serpentine, scan.spiral, scan.fermat, scan.hilbert, scan.lissajous, scan.jittered]
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize(
+    ("shape", "error"),
+    [
+        ((2.5, 8), TypeError),
+        (8, TypeError),
+        ((8,), TypeError),
+        ((8, 8, 8), TypeError),
+        ("ab", TypeError),
+        (None, TypeError),
+        ((True, 8), TypeError),
+        ((0, 8), ValueError),
+        ((8, -1), ValueError),
+        ((1 << 40, 8), ValueError),
+    ],
+)
+def test_a_wrong_shape_is_named_with_what_came(generator, shape, error):
+    with pytest.raises(error) as caught:
+        generator(shape, 100)
+    assert str(caught.value).startswith(f"shape is {shape!r}, expected ")
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_any_pair_of_integers_is_a_shape(generator):
+    for shape in ([8, 8], (np.int64(8), np.int32(8)), np.array([8, 8])):
+        assert generator(shape, 100).shape == (8, 8)
+    with pytest.raises(TypeError, match="limits is 3, expected Limits or None"):
+        generator((8, 8), 100, limits=3)
+    with pytest.raises(ValueError, match="dwell_ns is 9223372036854775808, expected at most"):
+        generator((8, 8), 1 << 63)
+
+
 def test_discarded_lines_of_a_serpentine_run_along_the_first_one():
     path = scan.make_scan("serpentine", (3, 4), 100, discard_lines=3)
     assert (path.pixel[:12] == -1).all()
@@ -231,8 +277,30 @@ def test_discarded_lines_of_a_serpentine_run_along_the_first_one():
         (lambda: scan.fermat((8, 8), 100, kind="round"), ValueError, "kind is 'round'"),
         (lambda: scan.fermat((8, 8), 100, kind="vogel", turns=3.0), ValueError, "turns is 3.0, expected None"),
         (lambda: scan.lissajous((8, 8), 100, cycles=(2, 4)), ValueError, r"cycles is \(2, 4\)"),
-        (lambda: scan.lissajous((8, 8), 100, cycles=(0, 1)), ValueError, r"cycles is \(0, 1\)"),
+        (lambda: scan.lissajous((8, 8), 100, cycles=(0, 1)), ValueError, "cycles is 0, expected at least 1"),
         (lambda: scan.jittered((8, 8), 100, jitter_px=1.5), ValueError, "jitter_px is 1.5"),
+        (lambda: scan.jittered((8, 8), 100, jitter_px="a"), TypeError, "jitter_px is 'a', expected a number"),
+        (lambda: scan.jittered((8, 8), 100, seed=-1), ValueError, "seed is -1, expected at least 0"),
+        (lambda: scan.jittered((8, 8), 100, seed=1 << 64), ValueError, "seed is 18446744073709551616, expected at"),
+        (lambda: scan.jittered((8, 8), 100, seed=1.5), TypeError, "seed is 1.5, expected an integer"),
+        (lambda: scan.serpentine((4, 4), 1, discard_lines=1.5), TypeError, "discard_lines is 1.5, expected an integer"),
+        (lambda: scan.raster((4, 4), 1, discard_lines=1.5), TypeError, "discard_lines is 1.5, expected an integer"),
+        (lambda: scan.raster((4, 4), 1, flyback_ns=-1), ValueError, "flyback_ns is -1, expected at least 0"),
+        (lambda: scan.raster((4, 4), 1, centre_yx=0.5), TypeError, "centre_yx is 0.5, expected two numbers"),
+        (
+            lambda: scan.raster((4, 4), 1, size_yx=(1, np.nan)),
+            ValueError,
+            r"size_yx is \(1, nan\), expected two finite",
+        ),
+        (lambda: scan.spiral((8, 8), 100, points=2.5), TypeError, "points is 2.5, expected an integer"),
+        (lambda: scan.spiral((8, 8), 100, turns="a"), TypeError, "turns is 'a', expected a number"),
+        (lambda: scan.fermat((8, 8), 100, turns=np.inf), ValueError, "turns is inf, expected a positive finite"),
+        (lambda: scan.lissajous((8, 8), 100, cycles=3), TypeError, "cycles is 3, expected two integers"),
+        (lambda: scan.lissajous((8, 8), 100, cycles=(1.5, 2)), TypeError, "cycles is 1.5, expected an integer"),
+        (lambda: scan.ordered(np.full((2, 2), 0.5), (2.5, 8), 100), TypeError, r"shape is \(2.5, 8\), expected two"),
+        (lambda: scan.ordered([[0.5, 0.5]], (8, 8), 100), TypeError, "points_yx is a list, expected a float64 array"),
+        (lambda: scan.tour(np.full((2, 2), 0.5), start=(0.5,)), TypeError, r"start is \(0.5,\), expected two numbers"),
+        (lambda: scan.tour(np.full((2, 2), 0.5), velocity="a"), TypeError, "velocity is 'a', expected a number"),
         (lambda: scan.make_scan("random", (8, 8), 100), pw.ConfigurationError, "path is 'random', expected one of"),
     ],
 )

@@ -23,3 +23,13 @@ def find_atoms(
 def label_atoms(
     yx: npt.NDArray[np.float64], maps: npt.NDArray[np.float32], stride: float, label: npt.NDArray[np.int64]
 ) -> None: ...
+def estimate_noise(image: npt.NDArray[np.float32]) -> tuple[float, float]: ...
+def refine_atoms(
+    image: npt.NDArray[np.float32],
+    yx: npt.NDArray[np.float64],
+    noise: tuple[float, float],
+    width_px: float,
+    limit_px: float,
+) -> tuple[
+    npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], float, float
+]: ...

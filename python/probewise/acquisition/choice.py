@@ -139,6 +139,7 @@ def _choose_generic(
         if isinstance(acquisition, str) and (scores is None or believes or acquisition == "thompson"):
             if acquisition == "thompson":
                 scores = posterior.sample((key[0], key[1] + (len(chosen) + 1) * _MEMBER_STREAM))
+                _refuse_nan("posterior.sample", scores)
             else:
                 scores = score(acquisition, posterior.mean, posterior.std, **known)
         assert scores is not None
@@ -160,9 +161,14 @@ def _own_scores(scores: object, size: int) -> FloatArray:
         raise TypeError(f"acquisition is {_what(scores)}, expected a policy's name or float64 scores ({size},)")
     if scores.shape != (size,):
         raise ValueError(f"acquisition is {_what(scores)}, expected shape ({size},)")
-    if np.isnan(scores).any():
-        raise ValueError(f"acquisition holds NaN at {int(np.isnan(scores).argmax())}, expected numbers or -inf")
+    _refuse_nan("acquisition", scores)
     return np.ascontiguousarray(scores)
+
+
+def _refuse_nan(name: str, scores: FloatArray) -> None:
+    unknown = np.isnan(scores)
+    if unknown.any():
+        raise ValueError(f"{name} holds NaN at {int(unknown.argmax())}, expected numbers or -inf")
 
 
 def _mask(visited: BoolArray | IntArray | None, size: int) -> BoolArray | None:

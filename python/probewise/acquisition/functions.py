@@ -66,16 +66,31 @@ def max_std(mean: FloatArray, std: FloatArray) -> FloatArray:
 
 
 def score(policy: str, mean: FloatArray, std: FloatArray, **parameters: float) -> FloatArray:
-    """One policy by name (not thompson, which is a draw and not a function of the two maps)."""
+    """One policy by name (not thompson, which is a draw and not a function of the two maps).
+
+    raises  TypeError, ValueError naming a parameter, or a map that is not finite or holds a negative deviation
+    """
+    mean, std = np.asarray(mean), np.asarray(std)
+    if mean.ndim != 1:
+        raise ValueError(f"mean is an array of shape {mean.shape}, expected shape (c,)")
+    _check_map("mean", mean, -math.inf, "finite numbers")
+    _check_map("std", std, 0.0, "finite numbers that are not negative")
     for name, number in parameters.items():
         check_parameter(name, number)
     if parameters.get("low", -math.inf) > parameters.get("high", math.inf):
         raise ValueError(f"low is {parameters['low']}, high {parameters['high']}, expected low not above high")
-    if np.ndim(mean) != 1:
-        raise ValueError(f"mean is an array of shape {np.shape(mean)}, expected shape (c,)")
-    out = np.empty(np.shape(mean))
-    _core.score(policy, parameters, np.asarray(mean), np.asarray(std), out)
+    out = np.empty(mean.shape)
+    _core.score(policy, parameters, mean, std, out)
     return out
+
+
+def _check_map(name: str, values: FloatArray, least: float, expected: str) -> None:
+    if values.dtype.kind != "f":
+        return  # refused by the core, which takes two types only
+    good = np.isfinite(values) & (values >= least)
+    if not good.all():
+        first = int(np.argmin(good))
+        raise ValueError(f"{name} holds {values.flat[first]} at {first}, expected {expected}")
 
 
 def check_parameter(name: str, number: object) -> float:

@@ -164,6 +164,20 @@ def show(
     raise typer.Exit(show(model, as_json=as_json))
 
 
+@models.command()
+def import_atomai(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What Segmentor.save_model or rVAE.save_model wrote.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the models and their cards.")],
+    translation_prior: Annotated[
+        float, typer.Option(metavar="S", help="Of an rVAE's training, which AtomAI does not save.")
+    ] = 0.1,
+) -> None:
+    """Convert an AtomAI checkpoint to ONNX; nothing that the file names is run."""
+    from probewise.app.models import import_atomai
+
+    raise typer.Exit(import_atomai(file, out, translation_prior=translation_prior))
+
+
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine and installation offer, and what is wrong."""

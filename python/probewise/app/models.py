@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from probewise import models
-from probewise.errors import Error
+from probewise.errors import ConfigurationError, Error
 from probewise.inference import Card, examine_model, load_model
 
 DEADLINE_S = 10.0
@@ -59,6 +60,23 @@ def show(model: str, *, as_json: bool) -> int:
     lines = [*_lines(card), *_lines(found)]
     width = max(len(name) for name, _ in lines)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
+    return 0
+
+
+def import_atomai(file: Path, out: Path, *, translation_prior: float) -> int:
+    try:
+        from probewise.convert.atomai import import_atomai
+    except ImportError as problem:
+        missing = problem.name or "torch"
+        raise ConfigurationError(
+            f"{missing} is missing, expected the extra train; type: pip install 'probewise[train]'"
+        ) from problem
+    for path in import_atomai(file, out, translation_prior=translation_prior):
+        metrics = Card.load(path.with_suffix(".json")).metrics
+        compared = ", ".join(f"{name.replace('_', ' ')} {value:.1g}" for name, value in metrics.items())
+        print(f"{path}: {compared}")
+        if "difference_from_atomai" not in metrics:
+            print(f"{path}: not compared with AtomAI, which is not installed", file=sys.stderr)
     return 0
 
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from probewise.descriptors.gaps import coverage, filled
 from probewise.descriptors.peaks import SPACING_RANGE_NM, expected_peaks, peaks_at
 from probewise.descriptors.spectra import (
     Convention,
-    default_window_px,
     spectra_at,
     spectrum_frequencies,
     spread_corners,
+    window_and_step,
 )
-from probewise.types import BoolArray, Description, Float32Array, FloatArray, Frame
+from probewise.types import BoolArray, Description, Float32Array, FloatArray, Frame, IntArray, RasterROI
 
 # Longer periods than any lattice: thickness, contamination and brightness live there.
 _LONGEST_PERIOD_NM = 1.0
@@ -47,17 +48,15 @@ class FrameSpectra:
         self._step = 0
 
     def describe(self, frame: Frame) -> Description:
-        image = frame.image(0)
         if not self._window:
             self._settle(frame.shape, frame.pixel_nm)
         elif frame.shape != self._shape or not np.allclose(frame.pixel_nm, self._pixel_nm, rtol=1e-9):
             raise ValueError(
                 f"frame has {frame.shape} pixels of {frame.pixel_nm} nm, expected {self._shape} of {self._pixel_nm} nm"
             )
-        mean = float(image.mean(dtype=np.float64))
+        image, mean, corners, shares, notices = self._known(frame)
         if not np.isfinite(mean):
             raise ValueError("frame holds a non-finite pixel, expected finite counts")
-        corners = spread_corners(self._shape, self._window, self._step)
         if mean > 0:
             spectra, means = spectra_at(image, corners, self._window, crop=_CROP, scale=1 / mean, subtract_mean=True)
         else:  # nothing but read noise about zero: no contrast to speak of
@@ -70,12 +69,23 @@ class FrameSpectra:
         spacings[:, : len(expected)] = np.where(undisturbed, peaks.spacings_nm(), np.nan)
         centres = (corners + self._window / 2) / np.array(self._shape, dtype=np.float64)
         extra = {
-            "intensity": means,
+            "intensity": (means - (1 - shares) * mean) / shares,
             "spacing_nm": np.where(undisturbed.all(axis=1), peaks.mean_spacing_nm(), np.nan),
             "spacing_1_nm": spacings[:, 0].copy(),
             "spacing_2_nm": spacings[:, 1].copy(),
         }
-        return Description(self._features(spectra), np.asarray(centres), extra)
+        return Description(self._features(spectra), np.asarray(centres), extra, notices)
+
+    def _known(self, frame: Frame) -> tuple[Float32Array, float, IntArray, FloatArray | float, tuple[str, ...]]:
+        """Image without gaps, mean of what is known, windows to look at, known share of each, and what was filled."""
+        image = frame.image(0)
+        corners = spread_corners(self._shape, self._window, self._step)
+        if isinstance(frame.scan, RasterROI):
+            return image, float(image.mean(dtype=np.float64)), corners, 1.0, ()
+        cover = coverage(frame.scan, corners, self._window)
+        notice = cover.notice()
+        image, mean = filled(image, cover)
+        return image, mean, cover.corners, cover.shares, () if notice is None else (notice,)
 
     def template(self, template: np.ndarray[Any, Any]) -> FloatArray:
         """Features (f,) float64 of a template: a spectrum of that length, or a picture of one window."""
@@ -126,9 +136,7 @@ class FrameSpectra:
         self._settle((int(state["rows"]), int(state["cols"])), (float(state["pixel_y_nm"]), float(state["pixel_x_nm"])))
 
     def _settle(self, shape: tuple[int, int], pixel_nm: tuple[float, float]) -> None:
-        window, step = self._asked
-        side = window if window is not None else default_window_px(min(pixel_nm), shape)
-        self._step = side // 2 if step is None else step
+        side, self._step = window_and_step(*self._asked, min(pixel_nm), shape)
         spread_corners(shape, side, self._step)
         self._shape, self._pixel_nm = shape, pixel_nm
         frequencies = spectrum_frequencies(side, _CROP) / np.array(pixel_nm)

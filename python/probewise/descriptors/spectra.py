@@ -72,6 +72,14 @@ def default_window_px(pixel_nm: float, shape: tuple[int, int], *, window_nm: flo
     return min(side, min(shape) // 2 * 2)
 
 
+def window_and_step(
+    window_px: int | None, step_px: int | None, pixel_nm: float, shape: tuple[int, int]
+) -> tuple[int, int]:
+    """Side and step of the windows: as asked, else `default_window_px` and half a window."""
+    side = window_px if window_px is not None else default_window_px(pixel_nm, shape)
+    return side, side // 2 if step_px is None else step_px
+
+
 def spectrum_frequencies(window: int, crop: int = 2) -> FloatArray:
     """Frequencies (y, x) in cycles per pixel of the features of `sliding_spectra`, (features, 2)."""
     keep = _kept(window, crop)
@@ -128,7 +136,7 @@ def spectra_at(
     if convention not in CONVENTIONS:
         raise ValueError(f"convention is {convention!r}, expected one of {CONVENTIONS}")
     keep = _kept(window, crop)
-    taper = np.sqrt(np.hamming(window)).astype(np.float32)
+    taper = _taper(window)
     count = len(corners)
     spectra = np.empty((count, 2 * keep * (keep + 1)), dtype=np.float32)
     means = np.empty(count, dtype=np.float64)
@@ -142,6 +150,18 @@ def spectra_at(
     if convention == "log":
         np.log1p(spectra, out=spectra)
     return spectra, means
+
+
+def tapered_means(image: Float32Array, corners: IntArray, window: int) -> FloatArray:
+    """Means of the windows at `corners` under the taper of their spectra, (windows,)."""
+    means = np.empty(len(corners), dtype=np.float64)
+    windows = np.empty((len(corners), window, window), dtype=np.float32)
+    _core.taper_windows(image, corners, _taper(window), 1.0, False, windows, means)
+    return means
+
+
+def _taper(window: int) -> Float32Array:
+    return np.sqrt(np.hamming(window)).astype(np.float32)
 
 
 def _kept(window: int, crop: int) -> int:

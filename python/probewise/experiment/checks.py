@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from probewise.experiment.config import Configuration
 
 
-LEAVES_GAPS = ("spiral", "archimedean", "fermat", "vogel", "lissajous")
+HAVE_LINES = ("raster", "serpentine")
 
 
 def cross_checks(configuration: Configuration) -> Iterator[str]:
@@ -29,8 +29,6 @@ def _beam(c: Configuration) -> Iterator[str]:
     inner, outer = c.instrument.detector_mrad
     if inner >= outer:
         yield f"instrument.detector_mrad is [{inner:g}, {outer:g}], expected inner below outer"
-    if c.instrument.idle == "park" and c.instrument.park is None:
-        yield "instrument.idle is 'park' but instrument.park is not set, expected fractions [y, x] of the survey field"
     if c.instrument.park is not None and not all(0 <= value <= 1 for value in c.instrument.park):
         yield f"instrument.park is {list(c.instrument.park)}, expected fractions of the survey field within 0..1"
     for name in ("max_e_per_A2", "electrons"):
@@ -46,13 +44,8 @@ def _measurement(c: Configuration) -> Iterator[str]:
         yield "measure.kind is 'spectrum' but no instrument here offers one, expected 'frame' or 'point'"
     if c.run.device == "cuda":
         yield "run.device is 'cuda' but this build has no CUDA code, expected 'auto' or 'cpu'"
-    if c.scan.path not in ("raster", "serpentine") and c.scan.discard_lines:
-        yield f"scan.discard_lines is {c.scan.discard_lines} with path '{c.scan.path}', expected 0: it has no lines"
-    if c.scan.path in LEAVES_GAPS and c.measure.kind == "frame" and c.measure.scalarize is None:
-        yield (
-            f"scan.path is {c.scan.path!r}, whose samples leave pixels without a value, expected raster, serpentine, "
-            f"hilbert or jittered for window spectra"
-        )
+    if c.scan.path not in HAVE_LINES and c.discard_lines:
+        yield f"scan.discard_lines is {c.discard_lines} with path '{c.scan.path}', expected 0: it has no lines"
 
 
 def _component(c: Configuration) -> Iterator[str]:
@@ -109,7 +102,7 @@ def geometry(c: Configuration, fov_nm: tuple[float, float]) -> Iterator[str]:
 
 def _windows(c: Configuration) -> Iterator[str]:
     pixel, window = c.pixel_nm, c.descriptor.window_px
-    if c.measure.kind != "frame" or c.measure.scalarize is not None or pixel is None:
+    if not c.by_windows or pixel is None:
         return
     yield from windows(c, pixels(c.sites.side_nm, pixel), window)
 
@@ -130,6 +123,17 @@ def windows(c: Configuration, side_px: int, window_px: int | None) -> Iterator[s
 def pixels(side_nm: float, pixel_nm: float) -> int:
     """Pixels along a side: the nearest whole number."""
     return round(side_nm / pixel_nm)
+
+
+def power_of_two(side_nm: float, side_px: int) -> Iterator[str]:
+    """Does a Hilbert curve fit sites of `side_px`?"""
+    if side_px & (side_px - 1):
+        fewer = 1 << side_px.bit_length() - 1
+        fits = " or ".join(f"{side_nm / px:.10g} ({px} px)" for px in (fewer, 2 * fewer))
+        yield (
+            f"scan.path is 'hilbert' with sites of {side_px} x {side_px} px, expected a power of two: "
+            f"sites.pixel_nm = {fits} fits sites.side_nm = {side_nm:g}"
+        )
 
 
 def _replay(c: Configuration) -> Iterator[str]:

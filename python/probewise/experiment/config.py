@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from probewise.errors import ConfigurationError
 from probewise.experiment import toml_text
-from probewise.experiment.checks import cross_checks
+from probewise.experiment.checks import HAVE_LINES, cross_checks
 
 RULES = ("rare", "max-variance", "ask", "index", "callback")
 COLUMNS = ("residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm")
@@ -32,6 +32,7 @@ NonNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Shape: TypeAlias = tuple[Count, Count]
+SurveySide: TypeAlias = Annotated[int, Field(ge=32)]  # four tiles of 8 px: masks are made of no fewer
 Point: TypeAlias = tuple[Finite, Finite]
 Points: TypeAlias = Annotated[tuple[Point, ...], Field(min_length=1)]
 Indices: TypeAlias = tuple[Annotated[int, Field(ge=0)], ...]
@@ -44,7 +45,11 @@ class Table(BaseModel):
 
 
 class InstrumentTable(Table):
-    """Which microscope, and what is known of its beam. `options` goes to the backend as it stands."""
+    """Which microscope, and what is known of its beam. `options` goes to the backend as it stands.
+
+    park: fractions (y, x) of the survey field where the beam rests when idle is "park", and where nothing else can make
+    it safe; unset, the corner of the field that is farthest from all candidates
+    """
 
     uri: Annotated[str, Field(min_length=1)] = "simulated:nio-lsmo"
     fov_nm: Positive | tuple[Positive, Positive] | None = None
@@ -66,7 +71,7 @@ class InstrumentTable(Table):
 class SurveyTable(Table):
     """The one frame of the whole field. `shape = "none"` leaves it out, and the masks with it."""
 
-    shape: Shape | Literal["none"] = (1024, 1024)
+    shape: tuple[SurveySide, SurveySide] | Literal["none"] = (1024, 1024)
     dwell_ns: Count = 1000
     mask: tuple[Mask, ...] = ("vacuum", "holes", "contamination")
 
@@ -92,10 +97,12 @@ class SitesTable(Table):
 
 
 class ScanTable(Table):
+    """discard_lines: unset, 2 for raster and serpentine; 0 for the other paths, which have no lines"""
+
     path: Literal["raster", "serpentine", "spiral", "fermat", "hilbert", "lissajous", "jittered"] = "raster"
     dwell_ns: Count = 4000
     channels: Annotated[tuple[str, ...], Field(min_length=1)] = ("HAADF",)
-    discard_lines: Annotated[int, Field(ge=0)] = 2
+    discard_lines: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
 class MeasureTable(Table):
@@ -229,6 +236,13 @@ class Configuration(Table):
         return self.sites.pixel_nm
 
     @property
+    def discard_lines(self) -> int:
+        """Lines of a sub-scan that are scanned first and thrown away."""
+        if self.scan.discard_lines is not None:
+            return self.scan.discard_lines
+        return 2 if self.scan.path in HAVE_LINES else 0
+
+    @property
     def border(self) -> int:
         """Rings of the lattice left out."""
         if self.sites.border is not None:
@@ -244,12 +258,16 @@ class Configuration(Table):
         return self.sites.step_px or max(1, self.replay_window_px // 4)
 
     @property
+    def by_windows(self) -> bool:
+        """A site's value comes from the windows of a frame, by the descriptor."""
+        return self.measure.kind == "frame" and self.measure.scalarize is None
+
+    @property
     def refine(self) -> int:
         """Candidates along a site's side. Windows at their own positions tell on which side a feature goes on."""
         if self.surrogate.refine is not None:
             return self.surrogate.refine
-        windows = self.measure.kind == "frame" and self.measure.scalarize is None
-        return 2 if windows and not self.run.replay and self.sites.list is None else 1
+        return 2 if self.by_windows and not self.run.replay and self.sites.list is None else 1
 
     @property
     def start_sites(self) -> int:

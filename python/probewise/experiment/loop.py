@@ -164,6 +164,8 @@ class Loop:
     def _describe(self, shot: Shot, watch: Stopwatch) -> Description:
         with watch("describe"):
             description = self.opened.learner.describer.describe(shot.measurement)
+        for text in description.notices:
+            self.opened.notice_kind(text)
         self._emit("stage", "described")
         return description
 

@@ -14,7 +14,18 @@ import numpy.typing as npt
 from probewise.errors import ConfigurationError
 from probewise.experiment import checks
 from probewise.experiment.config import Configuration
-from probewise.types import BoolArray, Context, FloatArray, IntArray, Lattice, Limits, RasterROI, Scan, SiteLattice
+from probewise.types import (
+    BoolArray,
+    Context,
+    FloatArray,
+    IntArray,
+    Lattice,
+    Limits,
+    RasterROI,
+    Scan,
+    ScanPath,
+    SiteLattice,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +118,17 @@ def always_excluded(sites: Sites, configuration: Configuration) -> BoolArray:
     return flat
 
 
+def sacrificial_corner(sites: Sites, configuration: Configuration) -> tuple[float, float] | None:
+    """Corner of the field, fractions (y, x), that is farthest from every candidate; None where each lies in one."""
+    candidates = sites.centres_nm[~always_excluded(sites, configuration)]
+    corners = np.array([(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)])
+    offset = np.abs(corners[:, None, :] * np.array(sites.fov_nm) - candidates) - sites.side_nm / 2
+    clear = offset.max(axis=2).min(axis=1)
+    best = int(clear.argmax())
+    # Rounding: a candidate that ends in the corner itself is not clear of it.
+    return (float(corners[best, 0]), float(corners[best, 1])) if clear[best] > 1e-9 * max(sites.fov_nm) else None
+
+
 def averages(image: npt.NDArray[np.float32], sites: Sites) -> FloatArray:
     """(sites,) mean of an image of the whole field over each site's square, pixels at its edge counted by area."""
     rows, cols = image.shape
@@ -137,13 +159,19 @@ class SiteScans:
             self.side_nm = pixel_nm
         else:
             side_px = checks.pixels(sites.side_nm, pixel_nm)
-            for problem in checks.windows(configuration, side_px, _window_px(configuration)):
+            window_px = configuration.descriptor.window_px if configuration.by_windows else None
+            for problem in checks.windows(configuration, side_px, window_px):
                 raise ConfigurationError(problem)
+            if table.path == "hilbert":
+                for problem in checks.power_of_two(sites.side_nm, side_px):
+                    raise ConfigurationError(problem)
             self.shape = (side_px, side_px)
             self.side_nm = sites.side_nm
         self.pixel_nm = self.side_nm / self.shape[0]
-        self.scan = make(table.path, self.shape, table.dwell_ns, limits, table.discard_lines)
+        self.scan = make(table.path, self.shape, table.dwell_ns, limits, configuration.discard_lines)
         check_limits(self.scan, table.channels, self.side_nm, limits)
+        if configuration.by_windows and isinstance(self.scan, ScanPath):
+            _check_coverage(self.scan, configuration, self.pixel_nm)
 
     def __call__(self, site: int) -> tuple[Scan, Context]:
         centre = self.sites.centres_nm[site]
@@ -152,9 +180,17 @@ class SiteScans:
         return self.scan, Context((self.side_nm, self.side_nm), (float(shift[0]), float(shift[1])))
 
 
-def _window_px(configuration: Configuration) -> int | None:
-    described = configuration.measure.kind == "frame" and configuration.measure.scalarize is None
-    return configuration.descriptor.window_px if described else None
+def _check_coverage(path: ScanPath, configuration: Configuration, pixel_nm: float) -> None:
+    """Refuse a path that fills no window of the descriptor."""
+    from probewise.descriptors.gaps import coverage
+    from probewise.descriptors.spectra import spread_corners, window_and_step
+
+    table = configuration.descriptor
+    window, step = window_and_step(table.window_px, table.step_px, pixel_nm, path.shape)
+    try:
+        coverage(path, spread_corners(path.shape, window, step), window)
+    except ValueError as error:
+        raise ConfigurationError(f"scan.path is {configuration.scan.path!r}: {error}") from error
 
 
 def make(path: str, shape: tuple[int, int], dwell_ns: int, limits: Limits, discard_lines: int) -> Scan:

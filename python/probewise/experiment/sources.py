@@ -11,7 +11,7 @@ import numpy as np
 from probewise.errors import ConfigurationError
 from probewise.experiment.config import Configuration
 from probewise.experiment.dose import ScanDose, full_raster_ns, scan_dose
-from probewise.experiment.sites import SiteList, Sites, SiteScans, check_limits, sites_of
+from probewise.experiment.sites import SiteList, Sites, SiteScans, check_limits, sacrificial_corner, sites_of
 from probewise.experiment.truth import Target
 from probewise.types import Checkpointed, Context, Frame, IntArray, Scan, Truth
 
@@ -95,7 +95,13 @@ class LiveSource:
         self.fov_nm = _field(configuration, instrument)
         self.sites = sites_of(configuration, self.fov_nm)
         table = configuration.instrument
-        self._session = session(instrument, idle=table.idle, park_yx=table.park)
+        park = table.park if table.park is not None else sacrificial_corner(self.sites, configuration)
+        if park is None and table.idle == "park":
+            raise ConfigurationError(
+                "instrument.idle is 'park' but instrument.park is not set and each corner of the field lies in a "
+                "candidate, expected fractions [y, x] of the field that may be sacrificed, or sites.border = 1"
+            )
+        self._session = session(instrument, idle=table.idle, park_yx=park)
         self._session.__enter__()
         try:
             self._prepare()

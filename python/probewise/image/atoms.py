@@ -6,14 +6,22 @@ from __future__ import annotations
 import numpy as np
 
 from probewise._core import image as _image
+from probewise.image.refinement import refine_atoms
 from probewise.types import Atoms, Float32Array
 
 
-def find_atoms(probability: Float32Array, threshold: float = 0.5, *, classes: tuple[str, ...] = ()) -> Atoms:
+def find_atoms(
+    probability: Float32Array,
+    threshold: float = 0.5,
+    refine_on: Float32Array | None = None,
+    *,
+    classes: tuple[str, ...] = (),
+) -> Atoms:
     """One atom for each 4-connected component of probability > threshold, class by class.
 
     probability  (k, rows, cols) float32 in 0..1, C-contiguous: the k classes without background
     threshold    in [0, 1)
+    refine_on    (rows, cols) float32 counts on which the positions are fitted (`refine_atoms`), or None
     classes      k names, or none
     returns      Atoms: centroid weighted by the probability, label, mean probability; by class, then in raster order
                  of the first pixel
@@ -23,7 +31,11 @@ def find_atoms(probability: Float32Array, threshold: float = 0.5, *, classes: tu
         raise ValueError(f"threshold is {threshold}, expected 0 <= threshold < 1")
     if classes and len(classes) != probability.shape[0]:
         raise ValueError(f"classes names {len(classes)}, expected {probability.shape[0]} as in probability")
+    if refine_on is not None and refine_on.shape != probability.shape[1:]:
+        raise ValueError(f"refine_on has shape {refine_on.shape}, expected {probability.shape[1:]} as in probability")
     yx, label, score = _image.find_atoms(probability, threshold)
+    if refine_on is not None:
+        yx = refine_atoms(refine_on, yx).yx
     return Atoms(yx, label, score, tuple(classes))
 
 

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from probewise.instrument.optics import Probe as Probe
     from probewise.instrument.picture import PictureInstrument as PictureInstrument
     from probewise.instrument.readers import Picture as Picture
     from probewise.instrument.readers import read_picture as read_picture
@@ -30,6 +31,7 @@ _HOME = {
     "Distortions": "simulated",
     "Picture": "readers",
     "PictureInstrument": "picture",
+    "Probe": "optics",
     "SPECIMENS": "specimens",
     "Session": "session",
     "SimulatedInstrument": "simulated",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -102,7 +102,8 @@ def _build(
     model = Model(name, seed, fov_nm, kind.labels + features, kind.unit, kind.site_holds)
     kind.make(model, **dict(options))
     _add_features(model, features, len(kind.labels), probe)
-    return Specimen(model.core, tuple(model.species), model.truth())
+    columns = functools.partial(atoms, name, seed=seed, fov_nm=fov_nm, features=features, probe=probe, **dict(options))
+    return Specimen(model.core, tuple(model.species), replace(model.truth(), columns_in=columns))
 
 
 def _add_features(model: Model, features: tuple[str, ...], first_label: int, probe: Probe) -> None:

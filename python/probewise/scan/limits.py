@@ -9,6 +9,7 @@ import numpy as np
 
 from probewise._core import scan as _scan
 from probewise.errors import ConfigurationError
+from probewise.scan.arguments import MOST_NS, check_integer
 from probewise.scan.generated import GeneratedPath, Recipe
 from probewise.types import FloatArray, Limits, ScanPath
 
@@ -34,19 +35,18 @@ def check_dac_resolution(shape: tuple[int, int], dac_bits: int, *, size_yx: tupl
 
 def check_dwell(dwell_ns: int, limits: Limits | None) -> None:
     """Refuse a dwell that is no positive integer, or outside the range or between the steps of the instrument."""
-    if isinstance(dwell_ns, bool) or not isinstance(dwell_ns, (int, np.integer)):
-        raise TypeError(f"dwell_ns is {dwell_ns!r}, expected an integer number of nanoseconds")
-    if dwell_ns < 1:
-        raise ValueError(f"dwell_ns is {dwell_ns}, expected at least 1")
+    check_integer("dwell_ns", dwell_ns, 1, MOST_NS)
     if limits is None:
         return
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits is {limits!r}, expected Limits or None")
     if not limits.dwell_min_ns <= dwell_ns <= limits.dwell_max_ns:
         raise ConfigurationError(f"dwell_ns is {dwell_ns}, expected {limits.dwell_min_ns} to {limits.dwell_max_ns}")
     if dwell_ns % limits.dwell_step_ns:
         raise ConfigurationError(f"dwell_ns is {dwell_ns}, expected a multiple of {limits.dwell_step_ns}")
 
 
-def check_points(points: int, limits: Limits | None) -> None:
+def check_size(points: int, limits: Limits | None) -> None:
     if limits is not None and points > limits.max_points:
         raise ConfigurationError(f"the scan has {points} samples, expected at most max_points = {limits.max_points}")
 
@@ -105,7 +105,7 @@ def joined_path(
 
 
 def _check_request(recipe: Recipe, limits: Limits) -> None:
-    check_points(recipe.points, limits)
+    check_size(recipe.points, limits)
     check_dac_resolution(recipe.shape, limits.dac_bits)
 
 

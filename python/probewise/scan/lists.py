@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from probewise._core import scan as _scan
-from probewise.scan.limits import check_dac_resolution, check_dwell, check_points, joined_path, needs_joining
+from probewise.scan.arguments import MOST_NS, check_integer, check_number, check_pair, check_shape
+from probewise.scan.limits import check_dac_resolution, check_dwell, check_size, joined_path, needs_joining
 from probewise.types import FloatArray, IntArray, Limits, ScanPath
 
 
@@ -30,11 +32,10 @@ def tour(
     _check_points(points_yx)
     if start is None:
         start = (float(points_yx[0, 0]), float(points_yx[0, 1]))
-    if not all(math.isfinite(value) for value in start):
-        raise ValueError(f"start is {start}, expected two finite fractions (y, x)")
-    if settle_ns < 0 or not velocity > 0:
-        raise ValueError(f"settle_ns is {settle_ns}, velocity {velocity}, expected 0 or more and a positive number")
-    return _scan.tour(points_yx, start, settle_ns * 1e-9, velocity)
+    settle_ns = check_integer("settle_ns", settle_ns, 0, MOST_NS)
+    if not check_number("velocity", velocity) > 0:
+        raise ValueError(f"velocity is {velocity}, expected a positive number of fields per second")
+    return _scan.tour(points_yx, check_pair("start", start), settle_ns * 1e-9, velocity)
 
 
 def ordered(
@@ -50,9 +51,10 @@ def ordered(
     points_yx  (n, 2) float64 fractions
     shape      (rows, cols) of the image whose pixels the points fall into
     """
+    shape = check_shape(shape)
     check_dwell(dwell_ns, limits)
     _check_points(points_yx)
-    check_points(len(points_yx), limits)
+    check_size(len(points_yx), limits)
     settle_ns, velocity = (0, math.inf) if limits is None else (limits.settle_ns, limits.max_velocity_per_s)
     pixel = _scan.pixels(points_yx, shape)
     order = tour(points_yx, start=start, settle_ns=settle_ns, velocity=velocity)
@@ -70,7 +72,10 @@ def ordered(
     )
 
 
-def _check_points(points_yx: FloatArray) -> None:
+def _check_points(points_yx: Any) -> None:
+    if not isinstance(points_yx, np.ndarray) or points_yx.dtype != np.float64:
+        came = f"a {points_yx.dtype} array" if isinstance(points_yx, np.ndarray) else f"a {type(points_yx).__name__}"
+        raise TypeError(f"points_yx is {came}, expected a float64 array of shape (n, 2)")
     if points_yx.ndim != 2 or points_yx.shape[1] != 2 or len(points_yx) < 1:
         raise ValueError(f"points_yx is of shape {points_yx.shape}, expected (n, 2) with at least one point")
     if not ((points_yx >= 0) & (points_yx <= 1)).all():  # also refuses NaN

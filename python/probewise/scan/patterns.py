@@ -11,9 +11,22 @@ import math
 from typing import Literal
 
 from probewise.errors import ConfigurationError
+from probewise.scan.arguments import (
+    MOST_NS,
+    MOST_POINTS,
+    check_integer,
+    check_number,
+    check_pair,
+    check_points,
+    check_shape,
+    check_turns,
+)
 from probewise.scan.generated import Recipe
-from probewise.scan.limits import check_dac_resolution, check_dwell, check_points, smooth_path, stepped_path
+from probewise.scan.limits import check_dac_resolution, check_dwell, check_size, smooth_path, stepped_path
 from probewise.types import Limits, RasterROI, Scan, ScanPath
+
+MOST_LINES = (1 << 31) - 1
+MOST_SEED = (1 << 64) - 1
 
 PATTERNS = (
     "raster",
@@ -46,7 +59,12 @@ def raster(
     flyback_ns     per line; None is the least that `limits` allow, 0 without limits
     raises         ConfigurationError for what the limits forbid
     """
+    shape = check_shape(shape)
     check_dwell(dwell_ns, limits)
+    discard_lines = check_integer("discard_lines", discard_lines, 0, MOST_LINES)
+    centre_yx, size_yx = check_pair("centre_yx", centre_yx), check_pair("size_yx", size_yx)
+    if flyback_ns is not None:
+        flyback_ns = check_integer("flyback_ns", flyback_ns, 0, MOST_NS)
     least_ns = 0 if limits is None else _flyback_ns(size_yx[1], limits)
     roi = RasterROI(
         shape=shape,
@@ -60,7 +78,7 @@ def raster(
         return roi
     if roi.flyback_ns < least_ns:
         raise ConfigurationError(f"flyback_ns is {roi.flyback_ns}, expected at least {least_ns}")
-    check_points((shape[0] + discard_lines) * shape[1], limits)
+    check_size((shape[0] + discard_lines) * shape[1], limits)
     check_dac_resolution(shape, limits.dac_bits, size_yx=size_yx)
     speed_per_s = size_yx[1] / shape[1] / (dwell_ns * 1e-9)
     if speed_per_s > limits.max_velocity_per_s:
@@ -75,9 +93,9 @@ def serpentine(
     shape: tuple[int, int], dwell_ns: int, *, discard_lines: int = 0, limits: Limits | None = None
 ) -> ScanPath:
     """Line by line, forwards and backwards in turn; each pixel once. Discarded lines run along the first one."""
+    shape = check_shape(shape)
     check_dwell(dwell_ns, limits)
-    if discard_lines < 0:
-        raise ValueError(f"discard_lines is {discard_lines}, expected at least 0")
+    discard_lines = check_integer("discard_lines", discard_lines, 0, MOST_LINES)
     points = (shape[0] + discard_lines) * shape[1]
     return stepped_path(Recipe("serpentine", shape, points, float(discard_lines)), dwell_ns, limits)
 
@@ -100,9 +118,9 @@ def spiral(
     raises  ConfigurationError for what the limits forbid, with the dwell that would do
     source  Sang et al., Adv. Struct. Chem. Imaging 2 (2016) 6
     """
+    shape = check_shape(shape)
     check_dwell(dwell_ns, limits)
-    points = shape[0] * shape[1] if points is None else points
-    turns = max(1.0, min(shape) / 2) if turns is None else turns
+    points, turns = check_points(points, shape), check_turns(turns, shape)
     if kind == "archimedean":
         return smooth_path(Recipe("archimedean", shape, points, turns), dwell_ns, limits)
     if kind != "constant-velocity":
@@ -127,20 +145,21 @@ def fermat(
     turns   of the continuous one, half the shorter side in pixels by default
     source  Vogel, Math. Biosci. 44 (1979) 179
     """
+    shape = check_shape(shape)
     check_dwell(dwell_ns, limits)
-    points = shape[0] * shape[1] if points is None else points
+    points = check_points(points, shape)
     if kind == "vogel":
         if turns is not None:
             raise ValueError(f"turns is {turns}, expected None for a golden-angle spiral")
         return stepped_path(Recipe("vogel", shape, points), dwell_ns, limits)
     if kind != "continuous":
         raise ValueError(f"kind is {kind!r}, expected continuous or vogel")
-    turns = max(1.0, min(shape) / 2) if turns is None else turns
-    return smooth_path(Recipe("fermat", shape, points, turns), dwell_ns, limits)
+    return smooth_path(Recipe("fermat", shape, points, check_turns(turns, shape)), dwell_ns, limits)
 
 
 def hilbert(shape: tuple[int, int], dwell_ns: int, *, limits: Limits | None = None) -> ScanPath:
     """The Hilbert curve: each pixel once, neighbours only. `shape` is a square, its side a power of two."""
+    shape = check_shape(shape)
     check_dwell(dwell_ns, limits)
     return stepped_path(Recipe("hilbert", shape, shape[0] * shape[1]), dwell_ns, limits)
 
@@ -158,11 +177,10 @@ def lissajous(
     cycles  along (y, x), without a common divisor; half the rows and one more by default
     points  samples, as many as pixels by default
     """
+    shape = check_shape(shape)
     check_dwell(dwell_ns, limits)
-    along_y, along_x = (max(1, shape[0] // 2), max(1, shape[0] // 2) + 1) if cycles is None else cycles
-    if along_y < 1 or along_x < 1 or math.gcd(along_y, along_x) != 1:
-        raise ValueError(f"cycles is ({along_y}, {along_x}), expected positive integers without a common divisor")
-    points = shape[0] * shape[1] if points is None else points
+    along_y, along_x = (max(1, shape[0] // 2), max(1, shape[0] // 2) + 1) if cycles is None else _cycles(cycles)
+    points = check_points(points, shape)
     return smooth_path(Recipe("lissajous", shape, points, along_y, along_x), dwell_ns, limits)
 
 
@@ -170,7 +188,9 @@ def jittered(
     shape: tuple[int, int], dwell_ns: int, *, jitter_px: float = 1.0, seed: int = 0, limits: Limits | None = None
 ) -> ScanPath:
     """Each pixel once, at a random place within the middle `jitter_px` of it, in serpentine order."""
+    shape = check_shape(shape)
     check_dwell(dwell_ns, limits)
+    jitter_px, seed = check_number("jitter_px", jitter_px), check_integer("seed", seed, 0, MOST_SEED)
     recipe = Recipe("jittered", shape, shape[0] * shape[1], jitter_px, 0.0, seed)
     return stepped_path(recipe, dwell_ns, limits)
 
@@ -211,6 +231,15 @@ def make_scan(
         case "jittered":
             return jittered(shape, dwell_ns, seed=seed, limits=limits)
     raise ConfigurationError(f"path is {name!r}, expected one of {', '.join(PATTERNS)}")
+
+
+def _cycles(cycles: object) -> tuple[int, int]:
+    if not (isinstance(cycles, tuple) and len(cycles) == 2):
+        raise TypeError(f"cycles is {cycles!r}, expected two integers (along y, along x)")
+    along_y, along_x = (check_integer("cycles", value, 1, MOST_POINTS) for value in cycles)
+    if math.gcd(along_y, along_x) != 1:
+        raise ValueError(f"cycles is {cycles!r}, expected positive integers without a common divisor")
+    return along_y, along_x
 
 
 def _flyback_ns(width: float, limits: Limits) -> int:

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a frame to its atoms by a network, or by several that are asked together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from probewise.errors import ConfigurationError
+from probewise.image.atoms import find_atoms, label_atoms
+from probewise.image.network import network_input, resample
+from probewise.image.refinement import refine_atoms
+from probewise.inference import Card, Model, load_model
+from probewise.types import Atoms, Float32Array, FloatArray, Frame
+
+Pixel = float | tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class AtomMaps:
+    """What the networks say of one frame, on their own pixel grid.
+
+    probability  (k, rows, cols) float32, mean over the networks: the classes, or presence alone (k = 1)
+    deviation    (k, rows, cols) float32, standard deviation over the networks; 0 for one
+    classes      (classes, rows, cols) float32 mean class maps where presence has maps of its own, else None
+    scale        (y, x) pixels of the frame per pixel of `probability`
+    class_stride pixels of `probability` per pixel of `classes`
+    """
+
+    probability: Float32Array
+    deviation: Float32Array
+    classes: Float32Array | None
+    scale: tuple[float, float]
+    class_stride: float
+
+
+class AtomFinder:
+    """Atoms of a frame by one network, or by the mean map of several (an ensemble).
+
+    model       name of a shipped model, path, or loaded Model of kind "atoms"; or a sequence of them that agree in
+                classes, pixel size, normalisation and outputs
+    threshold   of the probability, in [0, 1)
+    threads, deadline_s  of the models that are loaded here
+    refine      fit the positions on the frame itself (`refine_atoms`)
+    raises      ModelError when a model is refused, ConfigurationError when one finds no atoms or they do not agree
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model | Sequence[str | Path | Model],
+        *,
+        threshold: float = 0.5,
+        threads: int | None = None,
+        deadline_s: float = 10.0,
+        refine: bool = True,
+    ) -> None:
+        if not 0.0 <= threshold < 1.0:
+            raise ValueError(f"threshold is {threshold}, expected 0 <= threshold < 1")
+        several = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
+        if not several:
+            raise ValueError("model is an empty sequence, expected at least one model")
+        self.models = tuple(
+            load_model(one, threads=threads, deadline_s=deadline_s) if isinstance(one, str | Path) else one
+            for one in several
+        )
+        self.card: Card = self.models[0].card
+        self.threshold = threshold
+        self.refine = refine
+        if self.card.kind != "atoms":
+            raise ConfigurationError(f"model {self.card.name} is of kind {self.card.kind}, expected atoms")
+        for other in self.models[1:]:
+            for name in ("kind", "classes", "background", "pixel_nm", "normalisation"):
+                ours, theirs = getattr(self.card, name), getattr(other.card, name)
+                if ours != theirs:
+                    raise ConfigurationError(
+                        f"model {other.card.name} has {name} {theirs}, expected {ours} as {self.card.name}"
+                    )
+            strides = [[output.stride for output in m.card.outputs] for m in (self.models[0], other)]
+            if strides[0] != strides[1]:
+                raise ConfigurationError(
+                    f"model {other.card.name} has output strides {strides[1]}, expected {strides[0]} as {self.card.name}"
+                )
+
+    def __call__(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> Atoms:
+        """The atoms of a frame; yx in its own pixels.
+
+        The score of an ensemble is the mean probability less the deviation at the atom, at least 0.
+        image     (rows, cols) float32 counts, finite; or a Frame, its first channel and pixel size
+        pixel_nm  (y, x) or one number for both; None: that of the Frame, or else the model's native size
+        raises    TypeError, ValueError for a wrong image, ConfigurationError for a pixel size outside the card's
+                  range, ModelError when a model fails or is late
+        """
+        counts, pixel = _counts(image, pixel_nm)
+        maps = self.maps(counts, pixel_nm=pixel)
+        names = self.card.classes
+        atoms = find_atoms(maps.probability, self.threshold, classes=names if maps.classes is None else ())
+        score = atoms.score
+        if len(self.models) > 1 and len(atoms):
+            # A centroid lies within its map; rounding to the nearest pixel stays there.
+            row, col = np.rint(atoms.yx).astype(np.int64).T
+            score = np.maximum(score - maps.deviation[atoms.label, row, col], 0.0)
+        if maps.classes is not None:
+            atoms = label_atoms(atoms, maps.classes, maps.class_stride, classes=names)
+        yx = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape)
+        if self.refine and len(atoms):
+            yx = _clamp(refine_atoms(counts, yx).yx, counts.shape)
+        return Atoms(yx, atoms.label, score, names)
+
+    def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
+        """Mean and deviation of the probability maps; arguments and errors as of the call."""
+        counts, pixel = _counts(image, pixel_nm)
+        grid = self._grid(counts.shape, pixel)
+        given = counts if grid == counts.shape else resample(counts, grid)
+        results = [self._run(model, given) for model in self.models]
+        stride = self.card.outputs[0].stride
+        first = np.stack([result[0] for result in results])
+        classes = np.mean([result[1] for result in results], axis=0) if len(self.card.outputs) == 2 else None
+        return AtomMaps(
+            np.ascontiguousarray(first[0] if len(first) == 1 else first.mean(axis=0)),
+            np.zeros_like(first[0]) if len(first) == 1 else first.std(axis=0),
+            None if classes is None else np.ascontiguousarray(classes),
+            (stride * counts.shape[0] / grid[0], stride * counts.shape[1] / grid[1]),
+            self.card.outputs[-1].stride / stride,
+        )
+
+    def _grid(self, shape: tuple[int, ...], pixel: tuple[float, float] | None) -> tuple[int, ...]:
+        """Shape of the frame at the native pixel size of the models."""
+        known = self.card.pixel_nm
+        if known is None or pixel is None:
+            return shape
+        for size in pixel:
+            if not known.low * (1 - 1e-6) <= size <= known.high * (1 + 1e-6):
+                raise ConfigurationError(
+                    f"pixel_nm is {pixel[0]:g} x {pixel[1]:g}, expected {known.low:g} to {known.high:g} nm, the range "
+                    f"of model {self.card.name}"
+                )
+        return tuple(max(1, round(n * size / known.native)) for n, size in zip(shape, pixel, strict=True))
+
+    def _run(self, model: Model, image: Float32Array) -> list[Float32Array]:
+        """Probabilities of each output over the frame, padding removed and background left out."""
+        card = model.card
+        scaled = _normalised(image, card.normalisation)
+        missing = [-n % card.input.multiple_of for n in image.shape]
+        if any(missing):
+            # A mirror: an atom cut by the edge goes on as it would, and no edge of zeros looks like one.
+            scaled = np.pad(scaled, [(0, n) for n in missing], mode="symmetric")
+        outputs = model.run(scaled[None, None])
+        probabilities = []
+        for found, output in zip(outputs, card.outputs, strict=True):
+            values = _activated(found[0], output.activation)
+            if card.background == "last":
+                values = values[:-1]
+            rows, cols = (-(-n // output.stride) for n in image.shape)
+            probabilities.append(values[:, :rows, :cols])
+        return probabilities
+
+
+def _counts(
+    image: Float32Array | Frame, pixel_nm: Pixel | None
+) -> tuple[Float32Array, tuple[float, float] | None]:
+    if isinstance(image, Frame):
+        own = image.pixel_nm
+        image = np.ascontiguousarray(image.image())
+        pixel_nm = own if pixel_nm is None else pixel_nm
+    if not isinstance(image, np.ndarray) or image.dtype != np.float32:
+        came = f"{image.dtype} array" if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(f"image is a {came}, expected a float32 array of shape (rows, cols) or a Frame")
+    if image.ndim != 2 or min(image.shape) < 3:
+        raise ValueError(f"image has shape {image.shape}, expected (rows, cols) of at least 3 x 3")
+    if pixel_nm is None:
+        return image, None
+    pixel = pixel_nm if isinstance(pixel_nm, tuple) else (pixel_nm, pixel_nm)
+    if len(pixel) != 2 or not all(math.isfinite(size) and size > 0 for size in pixel):
+        raise ValueError(f"pixel_nm is {pixel_nm}, expected one or two positive finite numbers")
+    return image, pixel
+
+
+def _normalised(image: Float32Array, how: str) -> Float32Array:
+    if how == "robust":
+        return network_input(image)[0]
+    if how == "none":
+        return image
+    low, high = float(image.min()), float(image.max())
+    return ((image - np.float32(low)) / np.float32(high - low if high > low else 1.0)).astype(np.float32, copy=False)
+
+
+def _activated(values: Float32Array, activation: str) -> Float32Array:
+    """(channels, rows, cols) probabilities; where the graph applied nothing, sigmoid of one channel, else softmax."""
+    if activation in ("sigmoid", "softmax"):
+        return values
+    if activation == "log_softmax":
+        return np.minimum(np.exp(values), np.float32(1.0))
+    if len(values) == 1:
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), dtype=np.float32)
+    raised = np.exp(values - values.max(axis=0))
+    return np.asarray(raised / raised.sum(axis=0), dtype=np.float32)
+
+
+def _clamp(yx: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Within the outer edges: the last pixel of a coarser grid reaches a little over them."""
+    return np.clip(yx, -0.5, np.array(shape) - 0.5)
