@@ -21,7 +21,6 @@ from scenes import CLASSES, IGNORED, MATERIALS, NATIVE_NM, SIDE, Scene, scenes
 DISC_PX = 2.2  # radius of the target disc; neighbours in graphene lie 7.1 px apart
 REAL_DISC_PX = 3.0  # hand labels are a pixel or two off
 SPARSE_GAIN = 4.0  # a frame of few atoms has a hundredth of a lattice's disc pixels
-REAL_GAIN = 2.0  # labels that miss atoms and name invisible ones
 FAINTEST = 2.0  # single atoms and rims of particles below this SNR are neither asked for nor forbidden
 _VACANCY = CLASSES.index("vacancy")
 _HEAVY = CLASSES.index("heavy")
@@ -210,10 +209,10 @@ def real_images(folder: Path) -> list[RealImage]:
 def real_sample(random: np.random.Generator, real: RealImage) -> Sample:
     label = np.full(len(real.yx), _HEAVY)
     zoom = real.pixel_nm / NATIVE_NM * random.uniform(0.85, 1.15)
-    return finish(random, real.counts, zoom, real.yx, label, REAL_DISC_PX, gain=REAL_GAIN, outside=0.7)
+    return finish(random, real.counts, zoom, real.yx, label, REAL_DISC_PX, gain=SPARSE_GAIN, outside=0.5)
 
 
-def stream(seed: int, *, pool: int, real: list[RealImage], real_share: float = 0.10) -> Iterator[Sample]:
+def stream(seed: int, *, pool: int, real: list[RealImage], real_share: float = 0.20) -> Iterator[Sample]:
     """Samples without end: a pool of scenes is filled, then renewed little by little.
 
     Each sample comes twice, the second time later and turned: making one takes as long as a step of training on it.

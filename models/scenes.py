@@ -50,14 +50,14 @@ _SPECIES: dict[str, tuple[int | None, ...]] = {
 }
 _HOST = {"graphene": 0, "mos2": 1}  # species that a vacancy lacks
 MATERIALS = {
-    "graphene": 0.18,
-    "mos2": 0.24,
-    "nio-lsmo": 0.05,
-    "bfo": 0.04,
-    "strained": 0.02,
-    "particles": 0.10,
-    "single atoms": 0.20,
-    "empty": 0.17,
+    "graphene": 0.15,
+    "mos2": 0.22,
+    "nio-lsmo": 0.04,
+    "bfo": 0.03,
+    "strained": 0.04,
+    "particles": 0.09,
+    "single atoms": 0.25,
+    "empty": 0.18,
 }
 
 
@@ -83,8 +83,8 @@ class Scene:
     unit_snr: FloatArray
 
 
-def single_atoms(seed: int, *, film: bool = True, heavy: bool = True) -> Specimen:
-    """Heavy single atoms, pairs and small clusters on an amorphous carbon film."""
+def single_atoms(seed: int, *, film: bool = True, heavy: bool = True, clusters: bool = True) -> Specimen:
+    """Heavy single atoms on an amorphous carbon film, in half of the specimens pairs and small clusters too."""
     side = _OTHER_FIELD_NM
     model = Model("single atoms", seed, (side, side), ("film",), "count", 1.0)
     random = model.random
@@ -101,7 +101,7 @@ def single_atoms(seed: int, *, film: bool = True, heavy: bool = True) -> Specime
     if heavy:
         middles = random.uniform(0, side, (round(random.uniform(0.05, 0.8) * side**2), 2))
         yx = [middles]
-        if random.random() < 0.5:
+        if random.random() < 0.5 and clusters:
             seeds = middles[random.random(len(middles)) < random.uniform(0.1, 0.5)]
             spread = random.uniform(0.15, 0.5)
             yx += [seeds + random.normal(0, spread, seeds.shape) for _ in range(random.integers(1, 6))]

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
-from evaluate_atoms import ROOT, data_folder, evaluate, load_finder, split, summary
+from calibrate import calibrated
+from evaluate_atoms import ROOT, Found, data_folder, evaluate, split, summary
 from export import INPUT, OPSET, OUTPUTS, export, pinned
 from frames import RealImage, Sample, real_images, stream
 from networks import MULTIPLE_OF, AtomNet, ReferenceUNet
@@ -33,7 +34,7 @@ NETWORKS = {"fast": AtomNet, "unet": ReferenceUNet}
 SHIPPED = ROOT / "python" / "probewise" / "models"
 PIXEL_RANGE_NM = (0.01, 0.05)
 MINIATURE = 5.0  # minutes
-RARE = {"vacancy": 20.0, "dopant": 5.0}  # weight in the loss; taken back from the exported bias
+RARE = {"vacancy": 20.0, "dopant": 5.0}  # weight in the loss; calibrate.py sets the bias
 BATCH = 8
 RATE = 3e-3
 EMA = 0.998
@@ -117,15 +118,6 @@ def follow(mean: nn.Module, network: nn.Module, keep: float) -> None:
             value.copy_(state[name])
 
 
-@torch.no_grad()
-def unweighted(network: nn.Module) -> nn.Module:
-    """The network as if the loss had weighed all classes alike: what RARE put on a class comes off its bias."""
-    out = copy.deepcopy(network)
-    for name, factor in RARE.items():
-        out.kind.bias[CLASSES.index(name)] -= math.log(factor)
-    return out
-
-
 def card(
     path: Path, arguments: argparse.Namespace, steps: int, real: dict[str, list[str]], metrics: Mapping[str, Any]
 ) -> Card:
@@ -161,6 +153,22 @@ def card(
     )
 
 
+def ship(
+    mean: nn.Module, steps: int, arguments: argparse.Namespace, trained: list[RealImage], held: list[RealImage]
+) -> None:
+    """Calibrate, export, compare, evaluate; model and card to `arguments.out`."""
+    small = arguments.minutes < MINIATURE
+    path = arguments.out / f"{arguments.name}.onnx"
+    worst = export(calibrated(mean.to(memory_format=torch.contiguous_format), part=0.1 if small else 1.0), path)
+    print(f"{steps} steps; ONNX Runtime and torch differ by at most {worst:.1e}", flush=True)
+    real = {"real_trained": [image.name for image in trained], "real_held_out": [image.name for image in held]}
+    card_path = path.with_suffix(".json")
+    card_path.write_text(card(path, arguments, steps, real, {}).to_json())  # the evaluation loads the model by its card
+    metrics = summary(evaluate(Found(path), trained, held, small=small))
+    card_path.write_text(card(path, arguments, steps, real, metrics).to_json())
+    print(card_path.read_text())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=90.0, help="under 5: a miniature, evaluated on a few frames")
@@ -187,15 +195,7 @@ def main() -> None:
         real=trained,
         checkpoint=arguments.checkpoint,
     )
-    path = arguments.out / f"{arguments.name}.onnx"
-    worst = export(unweighted(mean), path)
-    print(f"{steps} steps; ONNX Runtime and torch differ by at most {worst:.1e}", flush=True)
-    real = {"real_trained": [image.name for image in trained], "real_held_out": [image.name for image in held]}
-    card_path = path.with_suffix(".json")
-    card_path.write_text(card(path, arguments, steps, real, {}).to_json())  # the evaluation loads the model by its card
-    metrics = summary(evaluate(load_finder(path), trained, held, small=small))
-    card_path.write_text(card(path, arguments, steps, real, metrics).to_json())
-    print(card_path.read_text())
+    ship(mean, steps, arguments, trained, held)
 
 
 if __name__ == "__main__":
