@@ -97,6 +97,11 @@ def test_a_column_that_no_model_gives(tmp_path: Path) -> None:
     assert not (tmp_path / "r" / "run.sqlite").exists()
 
 
+def test_atoms_have_no_picture_to_ask_about() -> None:
+    with pytest.raises(ConfigurationError, match="component.by is 'ask' with descriptor.workflow 'dcnn'"):
+        build({"descriptor": {"workflow": "dcnn"}, "component": {"by": "ask"}})
+
+
 def test_several_finders_are_one_ensemble() -> None:
     opened = open_networks(configured(models=["atoms", "atoms"]))
     assert len(opened.atoms) == 2

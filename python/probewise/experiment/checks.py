@@ -48,6 +48,11 @@ def _component(c: Configuration) -> Iterator[str]:
     if c.component.by == "index" and c.component.index is None:
         yield "component.by is 'index' but component.index is not set"
     if c.descriptor.workflow != "linear":  # the models say which columns there are
+        if by == "ask" or (isinstance(by, str) and by.endswith(".npy")):
+            yield (
+                f"component.by is {by!r} with descriptor.workflow {c.descriptor.workflow!r}, expected a rule, an index "
+                f"or the name of a column"
+            )
         return
     if isinstance(by, str) and by not in (*RULES, *COLUMNS) and not by.endswith(".npy"):
         yield f"component.by is {by!r}, expected one of {', '.join((*RULES, *COLUMNS))}, an index or a FILE.npy"
