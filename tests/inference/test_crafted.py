@@ -250,6 +250,12 @@ def not_a_number(folder):
     return tiny.as_model(tiny.segmenter_graph(nodes, [zero], result="q"))
 
 
+def name_that_is_no_text(folder):
+    """An axis called by bytes that are no UTF-8."""
+    model = tiny.as_model(tiny.segmenter_graph(x=("n", 1, "~axis~", "w"))).SerializeToString()
+    return model.replace(b"~axis~", b"\x80axis~")
+
+
 REFUSED_UNSEEN = {  # the runtime never gets these bytes
     by_parent_folder: "tensor 'e' with data outside the file",
     by_absolute_path: "tensor 'e' with data outside the file",
@@ -274,6 +280,7 @@ STOPPED = {
     huge_allocation: "ConstantOfShape",
     endless_loop: "no result within 0.5 s",
     wrong_type: "input 'x' is tensor(double), expected tensor(float)",
+    name_that_is_no_text: "an input has a name that is no text",
     wrong_rank: "input 'x' has shape ['h', 'w'], expected 4 axes",
     wrong_classes: "expected axis 1 to be 2",
     hidden_wrong_classes: "output 'y' is float32 (1, 4, 64, 64), expected float32 (1, 2, 64, 64)",

@@ -5,6 +5,8 @@ import os
 import threading
 import time
 
+import pytest
+
 from probewise.inference.deadline import Deadline
 
 
@@ -38,6 +40,7 @@ def test_the_earlier_of_two_is_first_although_it_came_second():
     assert order == ["first", "second"]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # python 3.12, rightly
 def test_it_holds_in_a_forked_child_too():
     with Deadline(10, lambda: None):  # so that the watching thread runs
         child = os.fork()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from probewise import models
 from probewise.errors import ModelError
 from probewise.inference import runtime
-from probewise.inference.card import MAX_MODEL_BYTES, Card
+from probewise.inference.card import MAX_MODEL_BYTES, POSE, Card
 from probewise.inference.deadline import Deadline
 from probewise.inference.files import read_regular
 from probewise.inference.structure import Structure, examine
@@ -179,7 +180,7 @@ class Model:
             return shape.patch_px
         if axis == "F":
             assert self.card.latent is not None
-            return self.card.latent.content + 3
+            return POSE + self.card.latent.content
         return 1 if axis == "1" else None
 
     def _ramp(self) -> Float32Array:
@@ -193,33 +194,35 @@ class Model:
         session = runtime.open_session(
             content, self._source, provider=self.provider, threads=self._threads, deadline_s=self._deadline_s
         )
-        inputs = session.get_inputs()
-        names = [one.name for one in inputs]
-        if names != [self.card.input.name]:
-            raise ModelError(f"{self._source}: inputs are {names}, expected {[self.card.input.name]}")
         lengths = [self._length(axis) for axis in self.card.input.axes]
-        free = [axis == "N" or length is None for axis, length in zip(self.card.input.axes, lengths, strict=True)]
-        self._check_interface(f"input {names[0]!r}", inputs[0], lengths, free)
-        names = [one.name for one in session.get_outputs()]
-        if names != self._outputs:
-            raise ModelError(f"{self._source}: outputs are {names}, expected {self._outputs}")
+        self._check_interface("input", session.get_inputs(), [self.card.input.name], [lengths])
+        frames = self.card.input.axes == "N1HW"
         shapes = self.card.output_shapes(self._ramp().shape)
-        for output, shape in zip(session.get_outputs(), shapes, strict=True):
-            frames = self.card.input.axes == "N1HW"
-            lengths = [None, shape[1], None, None] if frames else [None, *shape[1:]]
-            self._check_interface(f"output {output.name!r}", output, lengths, [length is None for length in lengths])
+        fixed = [[None, shape[1], None, None] if frames else [None, *shape[1:]] for shape in shapes]
+        self._check_interface("output", session.get_outputs(), self._outputs, fixed)
         return session
 
-    def _check_interface(self, what: str, found: ort.NodeArg, lengths: list[int | None], free: list[bool]) -> None:
-        """Type, rank and each fixed length; an axis that has to be free must not be fixed in the file."""
-        if found.type != "tensor(float)":
-            raise ModelError(f"{self._source}: {what} is {found.type}, expected tensor(float)")
-        if len(found.shape) != len(lengths):
-            raise ModelError(f"{self._source}: {what} has shape {found.shape}, expected {len(lengths)} axes")
-        for axis, (got, length, is_free) in enumerate(zip(found.shape, lengths, free, strict=True)):
-            if isinstance(got, int) and (is_free or got != length):
-                wanted = "free" if is_free else str(length)
-                raise ModelError(f"{self._source}: {what} has shape {found.shape}, expected axis {axis} to be {wanted}")
+    def _check_interface(
+        self, what: str, found: Sequence[ort.NodeArg], names: list[str], lengths: list[list[int | None]]
+    ) -> None:
+        """Names, types, ranks, and each length that is fixed; None: it has to be free."""
+        try:
+            given = [(one.name, one.type, one.shape) for one in found]
+        except UnicodeDecodeError as problem:  # names are decoded when they are asked for
+            raise ModelError(f"{self._source}: an {what} has a name that is no text") from problem
+        if [name for name, *_ in given] != names:
+            raise ModelError(f"{self._source}: {what}s are {[name for name, *_ in given]}, expected {names}")
+        for (name, kind, shape), wanted in zip(given, lengths, strict=True):
+            said = f"{self._source}: {what} {name!r}"
+            if kind != "tensor(float)":
+                raise ModelError(f"{said} is {kind}, expected tensor(float)")
+            if len(shape) != len(wanted):
+                raise ModelError(f"{said} has shape {shape}, expected {len(wanted)} axes")
+            for axis, (length, one) in enumerate(zip(shape, wanted, strict=True)):
+                if isinstance(length, int) and length != one:
+                    raise ModelError(
+                        f"{said} has shape {shape}, expected axis {axis} to be {'free' if one is None else one}"
+                    )
 
 
 class _Late(ModelError):

@@ -19,9 +19,9 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 INSTALL_CPU = "pip install 'onnxruntime>=1.20,<2'"
 INSTALL_CUDA = "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]>=1.20,<2'"
 
-# What all sessions together may hold. A 2048 x 2048 frame through a U-Net of 16 filters takes about 2 GiB.
+# What all sessions together may hold: 16 maps of 16 channels at 2048 x 2048 in float32.
 MAX_ARENA_BYTES = 4 << 30
-_SAME_AS_REQUESTED = 1  # arena_extend_strategy: the default doubles, and would pass the limit at half of it
+_SAME_AS_REQUESTED = 1  # arena_extend_strategy; the default, the next power of two, would waste up to half of the limit
 
 _SILENT = 4  # log severity: only what ends the process; errors arrive as exceptions
 _OPTIONS = {
