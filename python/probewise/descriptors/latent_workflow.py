@@ -33,11 +33,14 @@ class LatentWorkflow:
     sense        of `Follower`
     refit_every  sites after which the statistics of the bulk are taken again
 
-    The columns of values are "content 0" and so on; where the encoder has a rotation "angle cos" and "angle sin" of
-    symmetry * angle, and "angle discord", 1 - |mean of exp(i symmetry angle)| over a patch and its six nearest
-    neighbours, high at walls and boundaries; "outlier", the robust Mahalanobis distance of the content from the bulk of
-    all visited patches of the same label; "density", patches per nm^2 of the frame, where patches were given with an
-    area. A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond the limit.
+    The columns of values are
+    "content 0" and so on
+    "angle cos", "angle sin"  of symmetry * angle, where the encoder has a rotation
+    "angle discord"  1 - |mean of exp(i symmetry angle)| over a patch and its six nearest neighbours of the same label,
+                     high at walls and boundaries
+    "outlier"        robust Mahalanobis distance of the content from the bulk of all visited patches of the same label
+    "density"        patches per nm^2 of the frame, where they were given with an area
+    A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond the limit.
     """
 
     def __init__(
@@ -132,7 +135,7 @@ class LatentWorkflow:
         density = np.nan if area_nm2 is None else len(patches) / area_nm2
         extra = {_LABEL: kinds.astype(np.float64), DENSITY: np.full(len(patches), density)}
         if self._encoder.layout.rotation != "none":
-            extra[DISCORD] = _discord(angle_terms(latents.angle, self._symmetry), centres)
+            extra[DISCORD] = _discord(angle_terms(latents.angle, self._symmetry), centres, kinds)
         return Description(features, centres, extra)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int = 0) -> BasisReport:
@@ -283,11 +286,13 @@ def _labels(description: Description) -> IntArray:
     return description.extra[_LABEL].astype(np.int64)
 
 
-def _discord(terms: FloatArray, centres: FloatArray) -> FloatArray:
-    """(n,) circular variance of angles given as (cos, sin) over each point and its nearest neighbours."""
+def _discord(terms: FloatArray, centres: FloatArray, label: IntArray) -> FloatArray:
+    """(n,) circular variance of angles given as (cos, sin) over each point and its nearest neighbours of its label."""
     from scipy.spatial import cKDTree
 
-    if not len(terms):
-        return np.empty(0)
-    near = cKDTree(centres).query(centres, k=range(1, min(_NEIGHBOURS + 1, len(centres)) + 1))[1]
-    return np.asarray(1 - np.linalg.norm(terms[near].mean(axis=1), axis=1))
+    out = np.zeros(len(terms))
+    for kind in np.unique(label):
+        own = np.flatnonzero(label == kind)
+        near = cKDTree(centres[own]).query(centres[own], k=range(1, min(_NEIGHBOURS + 1, len(own)) + 1))[1]
+        out[own] = 1 - np.linalg.norm(terms[own][near].mean(axis=1), axis=1)
+    return out
