@@ -19,11 +19,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import image_bench
 import numpy as np
-import peer_refinement
 from scipy import ndimage
 
+import image_bench
+import peer_refinement
 import probewise as pw
 from probewise.image import estimate_noise, label_atoms, network_input, refine_atoms
 
@@ -94,7 +94,7 @@ def frame_calls() -> tuple[dict[str, Any], int]:
     cell = distance * np.sqrt(3)
     i, j = (axis.ravel() for axis in np.indices((60, 60)) - 30)
     corner = np.stack([j * cell * np.sqrt(3) / 2, i * cell + j * cell / 2], axis=1)
-    points = np.concatenate([corner, corner + [distance, 0]])
+    points = np.concatenate([corner, corner + np.array([distance, 0])])
     cos, sin = np.cos(0.2), np.sin(0.2)
     points = points @ np.array([[cos, -sin], [sin, cos]])
     points = points[((points > 0) & (points < 255)).all(axis=1)]

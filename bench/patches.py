@@ -16,9 +16,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PRO
 import argparse
 from pathlib import Path
 
-import image_bench
 import numpy as np
 
+import image_bench
 import probewise as pw
 
 SIDE = 32
@@ -50,9 +50,7 @@ def main() -> None:
         "probewise, sub-pixel": lambda: pw.extract_patches(image, between, SIDE, subpixel=True, out=out),
         "numpy sliding_window_view into the buffer": sliding,
         "numpy sliding_window_view, new array": lambda: windows[corner[:, 0], corner[:, 1]],
-        "numpy take into the buffer": lambda: np.take(
-            image.reshape(-1), flat, out=out.reshape(COUNT, -1), mode="clip"
-        ),
+        "numpy take into the buffer": lambda: np.take(image.reshape(-1), flat, out=out.reshape(COUNT, -1), mode="clip"),
     }
     try:
         import cv2

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
-from reference.position_bound import derivatives, gaussian, position_bound
 from scipy.optimize import least_squares
 
 import probewise as pw
 from probewise.image import PixelNoise, estimate_noise, refine_atoms
+from reference.position_bound import derivatives, gaussian, position_bound
 
 SIDE = 96
 WIDTH = 2.2
@@ -18,7 +18,7 @@ def honeycomb(distance=7.1, angle=0.2, side=SIDE, margin=0.0):
     cell = distance * np.sqrt(3)
     i, j = (axis.ravel() for axis in np.indices((60, 60)) - 30)
     corner = np.stack([j * cell * np.sqrt(3) / 2, i * cell + j * cell / 2], axis=1)
-    points = np.concatenate([corner, corner + [distance, 0]]) + [3.3, 5.1]
+    points = np.concatenate([corner, corner + np.array([distance, 0])]) + np.array([3.3, 5.1])
     cos, sin = np.cos(angle), np.sin(angle)
     points = points @ np.array([[cos, -sin], [sin, cos]])
     return points[((points > -0.4 - margin) & (points < side - 0.6 + margin)).all(axis=1)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Frames to values: spectra of sliding windows, linear unmixing, lattice spacings, latent variables of patches."""
 
+from probewise.descriptors.atom_workflow import AtomWorkflow as AtomWorkflow
 from probewise.descriptors.basis import BasisReport as BasisReport
 from probewise.descriptors.components import select_component as select_component
 from probewise.descriptors.latent_workflow import LatentWorkflow as LatentWorkflow

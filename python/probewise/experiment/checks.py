@@ -45,13 +45,20 @@ def _measurement(c: Configuration) -> Iterator[str]:
 
 def _component(c: Configuration) -> Iterator[str]:
     by = c.component.by
+    if c.component.by == "index" and c.component.index is None:
+        yield "component.by is 'index' but component.index is not set"
+    if c.descriptor.workflow != "linear":  # the models say which columns there are
+        if by == "ask" or (isinstance(by, str) and by.endswith(".npy")):
+            yield (
+                f"component.by is {by!r} with descriptor.workflow {c.descriptor.workflow!r}, expected a rule, an index "
+                f"or the name of a column"
+            )
+        return
     if isinstance(by, str) and by not in (*RULES, *COLUMNS) and not by.endswith(".npy"):
         yield f"component.by is {by!r}, expected one of {', '.join((*RULES, *COLUMNS))}, an index or a FILE.npy"
     index = c.component.by if isinstance(c.component.by, int) else c.component.index
     if index is not None and index >= c.descriptor.components:
         yield f"component.index is {index}, expected below descriptor.components = {c.descriptor.components}"
-    if c.component.by == "index" and index is None:
-        yield "component.by is 'index' but component.index is not set"
 
 
 def _geometry(c: Configuration) -> Iterator[str]:

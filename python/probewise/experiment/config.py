@@ -110,9 +110,16 @@ class MeasureTable(Table):
 
 
 class DescriptorTable(Table):
-    """window_px, step_px: unset, the workflow takes 2.56 nm, at most the frame, and half of it."""
+    """How a frame becomes values.
 
-    workflow: Literal["linear"] = "linear"
+    workflow: "linear" (window spectra, unmixed) or "dcnn" (networks find atoms and objects)
+    models: of a workflow with networks, names of shipped ones or FILE.onnx; unset, the shipped ones. Several that find
+    atoms are an ensemble
+    window_px, step_px: of "linear"; unset, 2.56 nm, at most the frame, and half of it
+    """
+
+    workflow: Literal["linear", "dcnn"] = "linear"
+    models: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     method: Literal["nmf", "pca", "svd", "nfindr"] = "nmf"
     window_px: Count | None = None
     step_px: Count | None = None
@@ -157,8 +164,8 @@ class AcquisitionTable(Table):
 
 
 class StartTable(Table):
-    """sites: unset, 5 for each component and at least 20, or 4 in the replay of a told map, which has no components;
-    more where the objective begins with a share of all sites
+    """sites: unset, 5 for each component and at least 20; 12 where networks say what there is; 4 in the replay of a
+    told map, which has no components; more where the objective begins with a share of all sites
     """
 
     sites: Annotated[int, Field(ge=1)] | None = None
@@ -275,7 +282,9 @@ class Configuration(Table):
         """
         if self.start.sites is not None:
             return self.start.sites
-        return FEWEST_TO_FIT if self.told_map else max(5 * self.descriptor.components, 20)
+        if self.told_map:
+            return FEWEST_TO_FIT
+        return max(5 * self.descriptor.components, 20) if self.descriptor.workflow == "linear" else 12
 
     @property
     def told_map(self) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -10,8 +11,9 @@ import numpy as np
 
 from probewise.errors import ConfigurationError, Error
 from probewise.experiment.config import Configuration
+from probewise.experiment.networks import Networks
 from probewise.experiment.values import combine, returned
-from probewise.types import Description, FloatArray, Frame
+from probewise.types import Atoms, Description, FloatArray, Frame
 
 Scalarize: TypeAlias = Callable[[Any], Any]
 
@@ -103,7 +105,9 @@ def told_value(value: Any) -> float:
     return float(value)
 
 
-def make_describer(configuration: Configuration, scalarize: Scalarize | None, component: Any) -> Describer:
+def make_describer(
+    configuration: Configuration, scalarize: Scalarize | None, component: Any, networks: Networks
+) -> Describer:
     """The workflow that a configuration names, with the callables given in Python put in."""
     if scalarize is not None:
         return Scalarized(scalarize)
@@ -113,6 +117,8 @@ def make_describer(configuration: Configuration, scalarize: Scalarize | None, co
         )
     if configuration.measure.kind == "point":
         return Scalarized(mean_counts)
+    if configuration.descriptor.workflow == "dcnn":
+        return _atom_workflow(configuration, component, networks)
     from probewise.descriptors import LinearWorkflow
 
     table = configuration.descriptor
@@ -125,6 +131,36 @@ def make_describer(configuration: Configuration, scalarize: Scalarize | None, co
         sense=configuration.component.sense,
         refit_every=table.refit_every,
     )
+
+
+def _atom_workflow(configuration: Configuration, component: Any, networks: Networks) -> Describer:
+    from probewise.descriptors import AtomWorkflow
+    from probewise.descriptors.atom_columns import CAGED
+    from probewise.image import AtomFinder, refine_atoms
+
+    finder = AtomFinder(networks.atoms, refine=False) if networks.atoms else None
+
+    def look(frame: Frame) -> Atoms:
+        assert finder is not None  # a finished run is read without its networks, and looks at nothing
+        found = finder(frame)
+        # A network draws atoms to where the lattice has them: that makes its outliers stand out, and halves polar
+        # displacements. Those are fitted to the counts.
+        if CAGED not in found.classes or not (found.label == found.classes.index(CAGED)).any():
+            return found
+        refined = refine_atoms(np.ascontiguousarray(frame.image()), found.yx).yx
+        return dataclasses.replace(found, yx=np.clip(refined, -0.5, np.array(frame.shape) - 0.5))
+
+    try:
+        return AtomWorkflow(
+            look,
+            finder.card.classes if finder is not None else (),
+            component=component,
+            sense=configuration.component.sense,
+            refit_every=configuration.descriptor.refit_every,
+            cells=configuration.refine,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"component.by is {configuration.component.by!r}: {error}") from error
 
 
 def chosen_component(configuration: Configuration, given: Any, ask: Callable[..., int] | None) -> Any:

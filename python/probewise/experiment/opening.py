@@ -22,6 +22,7 @@ from probewise.experiment.hooks import Hooks
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
 from probewise.experiment.loading import build
+from probewise.experiment.networks import Networks, open_networks
 from probewise.experiment.policy import Chooser
 from probewise.experiment.recorder import Recorder, SurveyRecord
 from probewise.experiment.resolved import digest
@@ -44,6 +45,7 @@ class Opened:
     history: History
     learner: Learner
     chooser: Chooser
+    networks: Networks
     survey: Frame | None
     queue: list[Plan] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
@@ -160,7 +162,7 @@ def _begin(
     try:
         opened(source)
         described = _described(configuration, hooks, recorder, source)
-        recorder.write_source(source.name, source.target, _source_table(source))
+        recorder.write_source(source.name, source.target, _source_table(source, described.networks))
         record, frame, notices = _survey(configuration, source, recorder)
         return _assemble(configuration, described, recorder, source, record, frame, [*source.notices, *notices])
     except BaseException:
@@ -192,9 +194,12 @@ def _reopen(
     try:
         tell(source)
         described = _described(configuration, hooks, recorder, source)
+        journalled = recorder.source()
+        if journalled is not None:
+            described.networks.check_journalled(journalled["models"])
         if record is None:  # it died before its survey was committed
-            if recorder.source() is None:
-                recorder.write_source(source.name, source.target, _source_table(source))
+            if journalled is None:
+                recorder.write_source(source.name, source.target, _source_table(source, described.networks))
             record, frame, notices = _survey(configuration, source, recorder)
             opened = _assemble(configuration, described, recorder, source, record, frame, [*source.notices, *notices])
         else:
@@ -257,42 +262,57 @@ def assemble_learner(configuration: Configuration, sites: Sites, describer: Any,
     return Learner(describer, belief, configuration, start_sites)
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What turns measurements into values, and what it needs."""
+
+    describer: Describer
+    networks: Networks
+    asking: _Asking | None
+
+
 def _described(
     configuration: Configuration, hooks: Hooks, recorder: Recorder, source: LiveSource | ReplaySource
-) -> tuple[Describer, _Asking | None]:
+) -> _Described:
     """What will turn measurements into values; refused before the survey where it cannot be made."""
     told = isinstance(source, ReplaySource) and source.told
     described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
     component: Any = chosen_component(configuration, hooks.component, hooks.ask) if described else None
     asking = _Asking(hooks.ask, recorder) if hooks.ask is not None and component is hooks.ask else None
-    return make_describer(configuration, told_value if told else hooks.scalarize, asking or component), asking
+    networks = open_networks(configuration) if described else Networks()
+    if networks.all:
+        networks.check_pixel(source.pixel_nm)
+    scalarize = told_value if told else hooks.scalarize
+    return _Described(make_describer(configuration, scalarize, asking or component, networks), networks, asking)
 
 
 def _assemble(
     configuration: Configuration,
-    described: tuple[Describer, _Asking | None],
+    described: _Described,
     recorder: Recorder,
     source: LiveSource | ReplaySource,
     record: SurveyRecord,
     frame: Frame | None,
     notices: list[str],
 ) -> Opened:
-    describer, asking = described
+    describer, asking = described.describer, described.asking
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
     learner = assemble_learner(configuration, source.sites, describer, 0)
     chooser = Chooser(
         configuration, source.sites, learner.belief, survey_means=record.site_means, excluded=record.excluded
     )
     learner.start_sites = chooser.start_sites
-    opened = Opened(recorder.journal.path.parent, recorder, source, history, learner, chooser, frame)
+    directory = recorder.journal.path.parent
+    opened = Opened(directory, recorder, source, history, learner, chooser, described.networks, frame)
     if asking is not None:
         asking.opened = opened
-    opened.noticed = list(dict.fromkeys(notices))
+    opened.noticed = list(dict.fromkeys([*notices, *described.networks.notices]))
     return opened
 
 
-def _source_table(source: LiveSource | ReplaySource) -> dict[str, Any]:
+def _source_table(source: LiveSource | ReplaySource, networks: Networks) -> dict[str, Any]:
     return {
+        "models": networks.table,
         **sites_table(source.sites),
         "frame_shape": source.shape,
         "full_raster_ns": source.full_raster_ns,

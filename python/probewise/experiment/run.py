@@ -20,6 +20,7 @@ from probewise.experiment.dose import dose_map
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
+from probewise.experiment.networks import Networks
 from probewise.experiment.opening import assemble_learner, replay, stored_configuration
 from probewise.experiment.recorder import Recorder, SurveyRecord
 from probewise.experiment.sites import Sites, is_lattice, stored_sites
@@ -115,6 +116,11 @@ class Run(Shown):
     def source(self) -> str:
         return str(self._source["name"])
 
+    @property
+    def models(self) -> list[dict[str, str]]:
+        """Name, sha256 and provider of the networks that looked at its frames."""
+        return [dict(row) for row in self._source["models"]]
+
     @cached_property
     def summary(self) -> Summary | None:
         """As in summary.json; None of a run that has not ended."""
@@ -135,6 +141,7 @@ class Run(Shown):
             target=target,
             ssim=ssim,
             full_raster_ns=self.full_raster_ns,
+            models=self.models,
             notices=self.notices,
             wall_s=self._steps[-1].elapsed_ns * 1e-9 if self._steps else 0.0,
         )
@@ -172,7 +179,9 @@ class Run(Shown):
     def _learner(self) -> Learner:
         """The belief as the run left it: the journal told again."""
         described = self.configuration.measure.kind == "frame" and self._has_features
-        describer = make_describer(self.configuration, None, "rare") if described else Scalarized(_not_measured)
+        describer = (
+            make_describer(self.configuration, None, "rare", Networks()) if described else Scalarized(_not_measured)
+        )
         learner = assemble_learner(self.configuration, self.sites, describer, 0)
         replay(self._recorder, self._steps, learner)
         return learner

@@ -35,6 +35,7 @@ class Source(Protocol):
     target: Target | None
     full_raster_ns: float | None
     shape: tuple[int, int]
+    pixel_nm: float
     notices: list[str]
     saturation: float | None
 
@@ -140,6 +141,7 @@ class LiveSource:
                 f"{self.scans.shape[0]} whole pixels fit a side of {self.sites.side_nm:g} nm"
             )
         self.shape = self.scans.shape
+        self.pixel_nm = self.scans.pixel_nm
         self.full_raster_ns = full_raster_ns(self.fov_nm, self.scans.pixel_nm, configuration.scan.dwell_ns)
         truth: Truth | None = getattr(self._instrument, "truth", None)
         self.target = Target.of_specimen(truth, self.sites) if truth is not None else None
@@ -205,6 +207,7 @@ class ReplaySource:
         self.name = replay.source
         self.notices = list(replay.notices)
         self.shape = (replay.window_px, replay.window_px)
+        self.pixel_nm = float(replay.pixel_nm[1])
         self.full_raster_ns = None
         self.saturation: float | None = None
         self.sites = _replay_sites(replay.shape, replay.corners, replay.window_px, replay.step_px, replay.pixel_nm)

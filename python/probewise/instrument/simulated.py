@@ -26,7 +26,7 @@ from probewise.instrument.optics import (
     cross_section_A2,
     profile_tables,
 )
-from probewise.instrument.specimens import build
+from probewise.instrument.specimens import Specimen, build
 from probewise.types import (
     ELEMENTARY_CHARGE_C,
     Armed,
@@ -152,11 +152,12 @@ class SimulatedInstrument:
     """A microscope that looks at a simulated specimen. `abort` may come from any thread.
 
     Its clock is the sum of the scheduled durations of committed frames. A frame is committed when it has been read.
+    `specimen` is a name, or a Specimen that is made already; `fov_nm` and options belong to a name.
     """
 
     def __init__(
         self,
-        specimen: str,
+        specimen: str | Specimen,
         *,
         seed: int = 0,
         fov_nm: float | tuple[float, float] = 200.0,
@@ -174,10 +175,14 @@ class SimulatedInstrument:
         self.detector = detector or Detector()
         self.beam_current_pA = beam_current_pA
         self.realtime = realtime
-        self._specimen = build(specimen, seed=seed, fov_nm=fov_nm, probe=self.probe, **options)
+        self._specimen = (
+            specimen
+            if isinstance(specimen, Specimen)
+            else build(specimen, seed=seed, fov_nm=fov_nm, probe=self.probe, **options)
+        )
         self.truth: Truth = self._specimen.truth
         self.fov_nm = self.truth.fov_nm
-        self.source = f"simulated:{specimen}"
+        self.source = f"simulated:{self.truth.specimen}"
         self._electrons_per_ns = beam_current_pA * 1e-12 / ELEMENTARY_CHARGE_C * 1e-9
         self._microscope = self._compiled(seed)
         self._clock_ns = 0

@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""How well does an atom finder find atoms, defects and nothing at all, in simulated frames it has never seen and in
+hand-labelled real ones?
+
+Simulated: the whole chain of the simulated microscope (default probe, scan distortions and detector, 60 kV), specimen
+seeds above those that training draws from. SNR = sqrt(sum s_i^2 / v_i), v with neighbours, pulse heights and read
+noise; the dose is set so that the median atom of the class named has the SNR named. A hit lies within a quarter of the
+material's nearest-neighbour distance (single atoms: 0.05 nm) and has the right class. Atoms within 0.3 nm of the rim
+are not counted.
+Real: F1 at 6 px on images held out of training, beside a Laplacian of Gaussian tuned on the images trained on.
+Run: python models/evaluate_atoms.py [--model atoms] [--json bench/results/atoms_quality.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frames import RealImage, real_images
+from judge import FrameEdge, Score, laplacian_of_gaussian, pairs
+from probewise.image import AtomFinder
+from probewise.inference import Model, load_model
+from probewise.instrument import Detector, SimulatedInstrument
+from probewise.instrument.optics import Probe
+from probewise.instrument.specimens import Specimen, build
+from probewise.types import ELEMENTARY_CHARGE_C, Atoms, Context, Float32Array, FloatArray, RasterROI
+from scenes import CLASSES, IGNORED, Scene, atom_snr, make_scene, scene_tables, single_atoms
+
+ROOT = Path(__file__).resolve().parents[1]
+HELD_OUT_EVERY = 4  # of the real images, counted in order of their names
+SNRS = (3.0, 5.0, 8.0, 12.0, 20.0)
+PIXELS_NM = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
+FIRST_SEED = 2**32  # training draws below 2**31
+SIDE_NM = 7.0
+MARGIN_NM = 0.3
+REAL_TOLERANCE_PX = 6.0
+VACANCY = CLASSES.index("vacancy")
+DOPANT = CLASSES.index("dopant")
+ONE_SULPHUR = 2  # species of mos2 where one of two S is missing
+
+READ_NOISE = Detector().read_noise / Detector().gain  # electrons
+
+
+@dataclass(frozen=True)
+class Case:
+    """A class in a material: frames in which its median atom has the wanted SNR."""
+
+    material: str
+    reference: str
+    tolerance_nm: float
+    frames: int
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+_DEFECTS = (("defect_statistics", "uncorrelated"), ("defects", 20_000))
+CASES = (
+    Case("graphene", "C", 0.142 / 4, 4, _DEFECTS),
+    Case("graphene", "dopant", 0.142 / 4, 6, _DEFECTS),
+    Case("mos2", "TMD metal", 0.1824 / 4, 3, _DEFECTS),
+    Case("mos2", "TMD chalcogen", 0.1824 / 4, 4, _DEFECTS),
+    Case("mos2", "dopant", 0.1824 / 4, 6, _DEFECTS),
+    Case("nio-lsmo", "perovskite A", 0.209 / 4, 3),
+    Case("nio-lsmo", "perovskite B", 0.209 / 4, 3),
+    Case("bfo", "perovskite A", 0.28 / 4, 2),
+    Case("bfo", "perovskite B", 0.28 / 4, 2),
+    Case("strained", "perovskite A", 0.275 / 4, 2),
+    Case("strained", "perovskite B", 0.275 / 4, 2),
+    Case("particles", "heavy", 0.25 / 4, 4),
+    Case("single atoms", "heavy", 0.05, 8),
+)
+
+
+class Shot:
+    """One place of a specimen under the default microscope, at any dose."""
+
+    def __init__(
+        self, specimen: Specimen, name: str, number: int, pixel_nm: float, at_nm: tuple[float, float] | None = None
+    ) -> None:
+        random = np.random.default_rng([7, number])
+        cells = round(SIDE_NM / pixel_nm)
+        half_field = specimen.truth.fov_nm[0] / 2
+        reach = half_field - SIDE_NM / math.sqrt(2) - 0.4
+        shift = (
+            random.uniform(-reach, reach, 2) if at_nm is None else np.clip(np.array(at_nm) - half_field, -reach, reach)
+        )
+        self.specimen, self.seed = specimen, number
+        self.scan = RasterROI((cells, cells), 4000, discard_lines=2)
+        self.context = Context(
+            (SIDE_NM, SIDE_NM), (float(shift[0]), float(shift[1])), float(random.uniform(0, 2 * math.pi))
+        )
+        quiet = SimulatedInstrument(specimen, seed=number, detector=Detector.ideal())
+        table = scene_tables(Probe(), specimen, quiet.distortions.tilt_deg)
+        self.scene = make_scene(quiet, self.scan, self.context, specimen, name, table)
+
+    def electrons_for(self, label: int, snr: float) -> float:
+        """Electrons per pixel at which the median atom of a class has the SNR."""
+        chosen = np.flatnonzero(self.scene.label == label)[:80]
+        part = _only(self.scene, chosen)
+        electrons = (snr / float(np.median(part.unit_snr))) ** 2
+        for _ in range(8):  # read noise asks for more; the SNR grows with a power of 1/2 to 1 of the dose
+            now = float(np.median(atom_snr(part, electrons=electrons, read_noise=READ_NOISE)))
+            electrons *= (snr / now) ** 1.5
+        return electrons
+
+    def counts(self, electrons: float) -> Float32Array:
+        """Through the default detector, with so many electrons on a pixel."""
+        current = electrons * ELEMENTARY_CHARGE_C / (self.scan.dwell_ns * 1e-9) * 1e12
+        scope = SimulatedInstrument(self.specimen, seed=self.seed, beam_current_pA=current)
+        armed = scope.arm(self.scan, self.context)
+        scope.start(armed)
+        out = np.empty((1, self.scan.shape[0] * self.scan.shape[1]), dtype=np.float32)
+        return scope.read_into(armed, out, timeout_s=math.inf).counts[0]
+
+    @property
+    def edge(self) -> FrameEdge:
+        return FrameEdge(self.scan.shape, MARGIN_NM / self.scene.pixel_nm)
+
+
+def _only(scene: Scene, chosen: np.ndarray) -> Scene:
+    names = ("yx", "label", "species", "weight", "unit_snr")
+    return dataclasses.replace(scene, **{name: getattr(scene, name)[chosen] for name in names})
+
+
+def specimen_of(case: Case, number: int) -> Specimen:
+    if case.material == "single atoms":
+        return single_atoms(FIRST_SEED + number, clusters=False)
+    side = 25.0 if case.options else 40.0
+    return build(case.material, seed=FIRST_SEED + number, fov_nm=side, **dict(case.options))
+
+
+def without_ignored(found: Atoms, scene: Scene, tolerance_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and labels of the found atoms that are not near a place that counts neither way."""
+    vague = scene.yx[scene.label == IGNORED]
+    if len(vague) == 0 or len(found.yx) == 0:
+        return found.yx, found.label
+    from scipy.spatial import cKDTree
+
+    clear = cKDTree(vague).query(found.yx)[0] > 2 * tolerance_px
+    return found.yx[clear], found.label[clear]
+
+
+def by_class(finder: Found, cases: tuple[Case, ...] = CASES, snrs: tuple[float, ...] = SNRS) -> list[dict[str, Any]]:
+    """F1 of each class in each material at each SNR, and of sites whatever their class."""
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        wanted = CLASSES.index(case.reference)
+        vacancies = wanted in (CLASSES.index("C"), CLASSES.index("TMD chalcogen"))
+        scores = {snr: (Score(), Score(), Score()) for snr in snrs}
+        for number in range(case.frames * 3):
+            shot = Shot(specimen_of(case, number // 2), case.material, number, 0.02)
+            if (shot.scene.label == wanted).sum() < 2:
+                continue
+            for snr, (of_class, of_vacancy, of_site) in scores.items():
+                found = finder(shot.counts(shot.electrons_for(wanted, snr)), shot.scene.pixel_nm)
+                tolerance = case.tolerance_nm / shot.scene.pixel_nm
+                yx, label = without_ignored(found, shot.scene, tolerance)
+                of_class.add(yx[label == wanted], shot.scene.yx[shot.scene.label == wanted], tolerance, shot.edge)
+                if vacancies:
+                    true = shot.scene.yx[shot.scene.label == VACANCY]
+                    of_vacancy.add(yx[label == VACANCY], true, tolerance, shot.edge)
+                of_site.add(yx, shot.scene.yx[shot.scene.label >= 0], tolerance, shot.edge)
+            case_done = number + 1 >= case.frames and scores[snrs[0]][0].hit + scores[snrs[0]][0].missed >= 30
+            if case_done:
+                break
+        for snr, (of_class, of_vacancy, of_site) in scores.items():
+            row = {"material": case.material, "class": case.reference, "snr": snr, **of_class.table()}
+            rows.append({**row, "f1_sites": of_site.table()["f1"]})
+            if vacancies:
+                rows.append({"material": case.material, "class": "vacancy", "snr": snr, **of_vacancy.table()})
+    return rows
+
+
+def defects(finder: Found, snr: float = 8.0, frames: int = 10) -> list[dict[str, Any]]:
+    """Vacancies and dopants where the host's atoms have the SNR: recall, false ones, vacancies painted over."""
+    rows = []
+    for material, host, tolerance_nm in (
+        ("graphene", "C", 0.142 / 4),
+        ("mos2", "TMD chalcogen", 0.1824 / 4),
+        ("mos2", "TMD metal", 0.1824 / 4),
+    ):
+        vacancy, dopant, painted, atoms = Score(), Score(), 0, 0
+        confusion = np.zeros((len(CLASSES), len(CLASSES) + 1), dtype=int)
+        single, double = [0, 0], [0, 0]
+        missing_snr: list[float] = []
+        for number in range(1000, 1000 + frames):
+            options = {"defect_statistics": ("clustered", "uncorrelated", "boundary")[number % 3], "defects": 20_000}
+            made = build(material, seed=FIRST_SEED + number, fov_nm=25.0, **options)
+            shot = Shot(made, material, number, 0.02)
+            scene, tolerance, edge = shot.scene, tolerance_nm / shot.scene.pixel_nm, shot.edge
+            electrons = shot.electrons_for(CLASSES.index(host), snr)
+            found = finder(shot.counts(electrons), scene.pixel_nm)
+            yx, label = without_ignored(found, scene, tolerance)
+            for score, kind in ((vacancy, VACANCY), (dopant, DOPANT)):
+                score.add(yx[label == kind], scene.yx[scene.label == kind], tolerance, edge)
+            true = scene.label >= 0
+            i, j = pairs(yx, scene.yx[true], tolerance)
+            counted = edge.inside(scene.yx[true])
+            got = np.full(int(true.sum()), len(CLASSES))
+            got[j] = label[i]
+            np.add.at(confusion, (scene.label[true][counted], got[counted]), 1)
+            atoms += int((counted & (scene.label[true] != VACANCY)).sum())
+            lost = counted & (scene.label[true] == VACANCY)
+            painted += int((lost & (got != VACANCY) & (got < len(CLASSES))).sum())
+            for partly, tally in ((True, single), (False, double)):
+                chosen = lost & ((scene.species[true] == ONE_SULPHUR) == partly)
+                tally[0] += int((chosen & (got == VACANCY)).sum())
+                tally[1] += int(chosen.sum())
+            one_missing = (scene.label == VACANCY) & (scene.species == ONE_SULPHUR)
+            if material == "mos2" and one_missing.any():
+                lacking = atom_snr(
+                    _only(scene, np.flatnonzero(one_missing)), electrons=electrons, read_noise=READ_NOISE
+                )
+                missing_snr.append(float(np.median(lacking)))
+        total = vacancy.hit + vacancy.missed
+        rows.append(
+            {
+                "material": material,
+                "host": host,
+                "snr_host": snr,
+                "atoms": atoms,
+                "vacancies": total,
+                "vacancy_recall": round(vacancy.hit / max(total, 1), 4),
+                "false_vacancies_per_1000": round(1000 * vacancy.false / atoms, 3),
+                **({} if material != "mos2" else _sulphur(single, double, missing_snr)),
+                "vacancies_painted_over": round(painted / max(total, 1), 4),
+                "dopants": dopant.hit + dopant.missed,
+                "dopant_recall": round(dopant.hit / max(dopant.hit + dopant.missed, 1), 4),
+                "false_dopants_per_1000": round(1000 * dopant.false / atoms, 3),
+                "confusion": {
+                    CLASSES[k]: {name: int(n) for name, n in zip((*CLASSES, "missed"), row, strict=True) if n}
+                    for k, row in enumerate(confusion)
+                    if row.any()
+                },
+            }
+        )
+    return rows
+
+
+def _sulphur(single: list[int], double: list[int], missing_snr: list[float]) -> dict[str, float | None]:
+    """Recall where one and where both S are missing, and the SNR of the one that is missing: what is there to see."""
+    return {
+        "recall_one_s": _share(*single),
+        "recall_two_s": _share(*double),
+        "snr_of_one_missing_s": round(float(np.median(missing_snr)), 2),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def nothing(finder: Found, frames: int = 12) -> list[dict[str, Any]]:
+    """False atoms per 100 nm^2 where there is no atom: vacuum, amorphous film, stained film."""
+    rows = []
+    for kind in ("vacuum", "amorphous", "contaminated"):
+        for electrons in (250.0, 1500.0, 10_000.0):  # 60 pA for 0.7 us, 4 us and 27 us
+            false, area = 0, 0.0
+            for number in range(2000, 2000 + frames):
+                if kind == "vacuum":
+                    made = build("graphene", seed=FIRST_SEED + number, fov_nm=100.0, features=("hole",))
+                    shot = Shot(made, "graphene", number, 0.02, (16.0, 18.0))
+                elif kind == "amorphous":
+                    made = single_atoms(FIRST_SEED + number, heavy=False)
+                    shot = Shot(made, "single atoms", number, 0.02)
+                else:
+                    made = build("particles", seed=FIRST_SEED + number, fov_nm=100.0, features=("contamination",))
+                    shot = Shot(made, "particles", number, 0.02, (18.0, 82.0))
+                if len(shot.scene.yx):
+                    continue
+                found = finder(shot.counts(electrons), 0.02)
+                false += int(shot.edge.inside(found.yx).sum())
+                area += (SIDE_NM - 2 * MARGIN_NM) ** 2
+            rows.append(
+                {
+                    "frames": kind,
+                    "electrons_per_pixel": electrons,
+                    "area_nm2": round(area),
+                    "false_per_100_nm2": round(100 * false / area, 3),
+                }
+            )
+    return rows
+
+
+def by_pixel(finder: Found, snr: float = 10.0) -> list[dict[str, Any]]:
+    """F1 (site and class) against the pixel of the frame at one fluence."""
+    rows = []
+    for case in (CASES[0], CASES[3], CASES[5], CASES[11]):
+        wanted = CLASSES.index(case.reference)
+        row: dict[str, Any] = {"material": case.material, "class": case.reference, "snr": snr}
+        for pixel_nm in PIXELS_NM:
+            score = Score()
+            for number in range(3000, 3000 + 2 * case.frames):
+                shot = Shot(specimen_of(case, number // 2), case.material, number, pixel_nm)
+                if (shot.scene.label == wanted).sum() < 10:
+                    continue
+                found = finder(shot.counts(shot.electrons_for(wanted, snr)), pixel_nm)
+                tolerance = case.tolerance_nm / pixel_nm
+                yx, label = without_ignored(found, shot.scene, tolerance)
+                score.add(yx[label == wanted], shot.scene.yx[shot.scene.label == wanted], tolerance, shot.edge)
+            row[f"{10 * pixel_nm:g}"] = score.table()["f1"]
+        rows.append(row)
+    return rows
+
+
+def real(finder: Found, trained: list[RealImage], held: list[RealImage]) -> dict[str, Any]:
+    """F1 at 6 px on the held-out images: of the finder, as it is and with the threshold that is best on the images
+    trained on, and of the blob detector tuned on those."""
+    sizes = [(sigma, threshold) for sigma in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0) for threshold in (3, 4, 5, 6, 7, 8)]
+    finders = {threshold: finder.at(threshold) for threshold in (0.2, 0.3, 0.4, 0.5, 0.6)}
+
+    def blobs(images: list[RealImage], sigma: float, threshold: float) -> Score:
+        return total(images, lambda image: laplacian_of_gaussian(image.counts, sigma, threshold))
+
+    def networks(images: list[RealImage], threshold: float) -> Score:
+        return total(images, lambda image: finders[threshold](image.counts, image.pixel_nm).yx)
+
+    best = max(sizes, key=lambda size: blobs(trained, *size).f1 or 0.0)
+    chosen = max(finders, key=lambda threshold: networks(trained, threshold).f1 or 0.0)
+    images = [
+        {
+            "image": image.name,
+            **networks([image], chosen).table(),
+            "f1_at_half": networks([image], 0.5).table()["f1"],
+            "log_f1": blobs([image], *best).table()["f1"],
+        }
+        for image in held
+    ]
+    return {
+        "f1": networks(held, chosen).table()["f1"],
+        "threshold": chosen,
+        "f1_at_half": networks(held, 0.5).table()["f1"],
+        "log_f1": blobs(held, *best).table()["f1"],
+        "log_sigma_px": best[0],
+        "log_threshold": best[1],
+        "images": images,
+    }
+
+
+def total(images: list[RealImage], positions: Callable[[RealImage], FloatArray]) -> Score:
+    score = Score()
+    for image in images:
+        score.add(positions(image), image.yx, REAL_TOLERANCE_PX, FrameEdge(image.counts.shape, 0.0))
+    return score
+
+
+def split(images: list[RealImage], fold: int) -> tuple[list[RealImage], list[RealImage]]:
+    """Images for training and held-out ones: every fourth, from `fold` on."""
+    held = [image for number, image in enumerate(images) if number % HELD_OUT_EVERY == fold]
+    return [image for image in images if image not in held], held
+
+
+def data_folder() -> Path:
+    return Path(os.environ.get("PROBEWISE_DATA", ROOT.parent / "shared" / "data"))
+
+
+class Found:
+    """The atoms of a model without refinement: (image, pixel_nm) -> Atoms."""
+
+    def __init__(self, model: str | Path | Model, threshold: float = 0.5) -> None:
+        self.model = model if isinstance(model, Model) else load_model(model)
+        self._finder = AtomFinder(self.model, threshold=threshold, refine=False)
+
+    def __call__(self, image: Float32Array, pixel_nm: float) -> Atoms:
+        return self._finder(image, pixel_nm=pixel_nm)
+
+    def at(self, threshold: float) -> Found:
+        return Found(self.model, threshold)
+
+
+def evaluate(finder: Found, trained: list[RealImage], held: list[RealImage], *, small: bool = False) -> dict[str, Any]:
+    """All questions; a few frames of them when `small`."""
+    if small:
+        return {"by_class": by_class(finder, (dataclasses.replace(CASES[0], frames=1),), (20.0,))}
+    return {
+        "by_class": by_class(finder),
+        "defects": defects(finder),
+        "nothing": nothing(finder),
+        "by_pixel": by_pixel(finder),
+        "real": real(finder, trained, held) if held else None,
+    }
+
+
+def summary(answers: dict[str, Any]) -> dict[str, Any]:
+    """What a card says: the worst and the mean F1 over classes at each SNR, and the rest in short."""
+    out: dict[str, Any] = {}
+    for snr in sorted({row["snr"] for row in answers["by_class"]}):
+        known = [row["f1"] for row in answers["by_class"] if row["snr"] == snr and row["f1"] is not None]
+        out[f"f1_snr_{snr:g}"] = {"mean": round(float(np.mean(known)), 4), "worst": min(known)}
+    for row in answers.get("defects", []):
+        name = f"defects_{row['material']}_{row['host'].split()[-1]}_snr_{row['snr_host']:g}"
+        out[name] = {
+            key: value for key, value in row.items() if key not in ("material", "host", "snr_host", "confusion")
+        }
+    if "nothing" in answers:
+        out["false_per_100_nm2"] = {
+            kind: max(row["false_per_100_nm2"] for row in answers["nothing"] if row["frames"] == kind)
+            for kind in ("vacuum", "amorphous", "contaminated")
+        }
+    if answers.get("real"):
+        out["real"] = {key: value for key, value in answers["real"].items() if key != "images"}
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="atoms")
+    parser.add_argument("--fold", type=int, default=0, help="which fourth of the real images was held out")
+    parser.add_argument("--json", default=str(ROOT / "bench" / "results" / "atoms_quality.json"))
+    arguments = parser.parse_args()
+    trained, held = split(real_images(data_folder()), arguments.fold)
+    answers = evaluate(Found(arguments.model), trained, held)
+    head = {"question": " ".join(str(__doc__).split("\n\n")[0].split()), "model": arguments.model}
+    versions = {"numpy": np.__version__, "python": platform.python_version()}
+    Path(arguments.json).write_text(json.dumps({**head, "versions": versions, **answers}, indent=1) + "\n")
+    print(json.dumps(summary(answers), indent=1))
+
+
+if __name__ == "__main__":
+    main()
