@@ -71,7 +71,7 @@ def main() -> None:
         name,
         data.patches[:: max(1, len(data) // 2000)],
         pixel_nm=PixelRange(kind.pixel_nm, round(kind.pixel_nm / 3, 5), round(kind.pixel_nm * 1.25, 5)),
-        symmetry=kind.symmetry,
+        symmetry=kind.crystal,
         recipe={
             "command": f"{command} --frames {chosen.frames} --steps {chosen.steps} --seed {chosen.seed}",
             "seed": chosen.seed,

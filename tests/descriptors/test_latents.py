@@ -128,13 +128,13 @@ def test_columns_are_content_angle_and_outlier(pixels):
     rows = sites()
     descriptions = [described(workflow, one, area_nm2=8.0) for one in rows]
     workflow.fit(descriptions)
-    names = ("content 0", "content 1", "content 2", "angle cos", "angle sin", "outlier", "density")
+    names = ("content 0", "content 1", "content 2", "angle cos", "angle sin", "angle discord", "outlier", "density")
     assert workflow.columns == names
     values = workflow.values(descriptions[3])
     assert np.allclose(values[:, :3], rows[3][:, 3:], atol=1e-6)
     assert np.allclose(values[:, 3:5], angle_terms(rows[3][:, 0], 3), atol=1e-5)
-    assert np.allclose(values[:, 5], workflow.residual(descriptions[3]))
-    assert np.allclose(values[:, 6], 40 / 8.0)
+    assert np.allclose(values[:, 6], workflow.residual(descriptions[3]))
+    assert np.allclose(values[:, 7], 40 / 8.0)
 
 
 def test_an_encoder_without_rotation_has_no_angle(tmp_path):
@@ -164,6 +164,43 @@ def test_outliers_are_counted(pixels):
     fewer = LatentWorkflow(pixels, component="outlier", sense="minimise")
     fewer.fit(descriptions)
     assert fewer.value(descriptions[2]) == -3
+
+
+def test_outliers_are_so_among_their_own_kind(pixels):
+    """Two kinds of atoms far apart in content: neither is an outlier, a third and rare one is."""
+    rows = sites(atoms=60)
+    label = np.tile(np.arange(60) % 2, (len(rows), 1))
+    rows[:, 1::2, 3:] += 20
+    rows[:, 1::2, 4] *= 5
+    rows[4, :2, 3:] = 50
+    label[4, :2] = 7
+    workflow = LatentWorkflow(pixels, component="outlier")
+    centres = np.random.default_rng(1).random((60, 2))
+    descriptions = [
+        workflow.describe_patches(patches_of(one), centres, label=kind) for one, kind in zip(rows, label, strict=True)
+    ]
+    workflow.fit(descriptions)
+    values = [workflow.value(one) for one in descriptions]
+    assert values[4] == 2
+    assert sum(values) == 2
+    again = LatentWorkflow(pixels, component="outlier")
+    again.restore(workflow.state())
+    assert [again.value(one) for one in descriptions] == values
+
+
+def test_discord_is_high_where_two_orientations_meet(pixels):
+    """A square lattice of atoms, the left half at one angle and the right half at another; 120 degrees are nothing."""
+    y, x = (np.mgrid[:10, :10] + 0.5) / 10
+    rows = np.random.default_rng(0).normal(size=(100, 6)).astype(np.float32)
+    rows[:, 0] = np.where(x.ravel() < 0.5, 0.2, 0.2 + np.pi / 3)
+    rows[::7, 0] += 2 * np.pi / 3
+    workflow = LatentWorkflow(pixels, component="angle discord")
+    description = workflow.describe_patches(patches_of(rows), np.stack([y.ravel(), x.ravel()], axis=1))
+    workflow.fit([description])
+    discord = description.extra["angle discord"].reshape(10, 10)
+    assert (discord[:, 4:6] > 0.2).all()
+    assert np.allclose(discord[:, [0, 1, 2, 7, 8, 9]], 0, atol=1e-6)
+    assert np.isclose(abs(workflow.value(description)), discord.mean())
 
 
 def test_template_patch_picks_its_unusual_content(pixels):
@@ -251,6 +288,10 @@ def test_frames_off_the_range_are_refused(tmp_path):
         (lambda w: w.state(), "no statistics yet"),
         (lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((2, 2))), r"centre_yx has shape \(2, 2\)"),
         (lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((1, 2)), area_nm2=0), "area_nm2 is 0"),
+        (
+            lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((1, 2)), label=np.zeros(2, int)),
+            "label is int64",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(pixels, call, message):

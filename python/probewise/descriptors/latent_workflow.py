@@ -13,11 +13,13 @@ from probewise.descriptors.basis import BasisReport, residual_limit
 from probewise.descriptors.components import Rule
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
 from probewise.descriptors.latents import LatentEncoder, angle_terms
-from probewise.descriptors.outliers import Bulk, bulk_of
+from probewise.descriptors.outliers import Bulk, Bulks, bulks_of
 from probewise.descriptors.spectra import spread_corners
-from probewise.types import Description, Float32Array, FloatArray, Frame
+from probewise.types import Description, Float32Array, FloatArray, Frame, IntArray
 
-OUTLIER, DENSITY = "outlier", "density"
+DISCORD, OUTLIER, DENSITY = "angle discord", "outlier", "density"
+_LABEL = "label"
+_NEIGHBOURS = 6
 
 
 class LatentWorkflow:
@@ -31,10 +33,14 @@ class LatentWorkflow:
     sense        of `Follower`
     refit_every  sites after which the statistics of the bulk are taken again
 
-    The columns of values are "content 0" and so on; "angle cos" and "angle sin" of symmetry * angle where the encoder
-    has a rotation; "outlier", the robust Mahalanobis distance of the content from the bulk of all visited patches;
-    "density", patches per nm^2 of the frame, where patches were given with an area. A site's value is the mean of the
-    followed column, but for "outlier" the number of its patches that lie beyond the limit.
+    The columns of values are
+    "content 0" and so on
+    "angle cos", "angle sin"  of symmetry * angle, where the encoder has a rotation
+    "angle discord"  1 - |mean of exp(i symmetry angle)| over a patch and its six nearest neighbours of the same label,
+                     high at walls and boundaries
+    "outlier"        robust Mahalanobis distance of the content from the bulk of all visited patches of the same label
+    "density"        patches per nm^2 of the frame, where they were given with an area
+    A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond the limit.
     """
 
     def __init__(
@@ -55,7 +61,7 @@ class LatentWorkflow:
         self._follower = Follower(component, sense)
         self._towards = -1.0 if sense == "minimise" else 1.0
         self._refit_every = refit_every
-        self._bulk: Bulk | None = None
+        self._bulk: Bulks | None = None
         self._limit = np.inf
         self._fitted_sites = 0
 
@@ -72,7 +78,7 @@ class LatentWorkflow:
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of `values`."""
         layout = self._encoder.layout
-        turned = () if layout.rotation == "none" else ("angle cos", "angle sin")
+        turned = () if layout.rotation == "none" else ("angle cos", "angle sin", DISCORD)
         return (*(f"content {i}" for i in range(layout.content)), *turned, OUTLIER, DENSITY)
 
     @property
@@ -102,12 +108,18 @@ class LatentWorkflow:
         return self.describe_patches(patches, (corners + side / 2) / np.array(image.shape, dtype=np.float64))
 
     def describe_patches(
-        self, patches: Float32Array, centre_yx: FloatArray, *, area_nm2: float | None = None
+        self,
+        patches: Float32Array,
+        centre_yx: FloatArray,
+        *,
+        label: IntArray | None = None,
+        area_nm2: float | None = None,
     ) -> Description:
         """Latent variables of patches that were cut already.
 
         patches    (n, side_px, side_px) float32, as `LatentEncoder` takes them; none is allowed
         centre_yx  (n, 2) float64, fractions of the frame
+        label      (n,) int64, kind of atom that each is about; None: all of one kind
         area_nm2   of the part of the frame that patches can come from; gives the density
         """
         centres = np.asarray(centre_yx, dtype=np.float64)
@@ -115,10 +127,16 @@ class LatentWorkflow:
             raise ValueError(f"centre_yx has shape {centres.shape}, expected finite ({len(patches)}, 2), one a patch")
         if area_nm2 is not None and not (np.isfinite(area_nm2) and area_nm2 > 0):
             raise ValueError(f"area_nm2 is {area_nm2}, expected a positive finite number")
+        kinds = np.zeros(len(patches), dtype=np.int64) if label is None else np.asarray(label)
+        if kinds.shape != (len(patches),) or kinds.dtype.kind not in "iu":
+            raise ValueError(f"label is {kinds.dtype} of shape {kinds.shape}, expected integers ({len(patches)},)")
         latents = self._encoder(patches)
         features = np.concatenate([latents.angle[:, None], latents.shift, latents.z], axis=1)
         density = np.nan if area_nm2 is None else len(patches) / area_nm2
-        return Description(features, centres, {DENSITY: np.full(len(patches), density)})
+        extra = {_LABEL: kinds.astype(np.float64), DENSITY: np.full(len(patches), density)}
+        if self._encoder.layout.rotation != "none":
+            extra[DISCORD] = _discord(angle_terms(latents.angle, self._symmetry), centres, kinds)
+        return Description(features, centres, extra)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int = 0) -> BasisReport:
         """Take the statistics of all visited patches and choose the component; the encoder stays as it is.
@@ -134,7 +152,7 @@ class LatentWorkflow:
             notices.append(f"statistics of {len(descriptions)} sites, at least {self.least_sites} are advised")
         content = np.concatenate([self._content(description) for description in descriptions])
         first = not self.fitted
-        self._bulk = bulk_of(content)
+        self._bulk = bulks_of(content, np.concatenate([_labels(description) for description in descriptions]))
         k = content.shape[1]
         same = np.full(k, -1) if first else np.arange(k)
         tables = [self._table(description, self._bulk) for description in descriptions]
@@ -164,7 +182,7 @@ class LatentWorkflow:
         """Distance of each patch from the bulk, (patches,); 0 for a site without patches."""
         if not len(description.features):
             return np.zeros(1)
-        return self._fit_of().distance(self._content(description))
+        return self._fit_of().distance(self._content(description), _labels(description))
 
     def window_values(self, description: Description) -> FloatArray:
         """The followed column of every patch with its sign, (patches,); positions are `description.centre_yx`."""
@@ -194,8 +212,9 @@ class LatentWorkflow:
         bulk = self._fit_of()
         return self._follower.state() | {
             "encoder": self._encoder.model.card.sha256,
-            "bulk_centre": bulk.centre,
-            "bulk_whitening": bulk.whitening,
+            "bulk_labels": bulk.labels,
+            "bulk_centre": np.stack([one.centre for one in bulk.each]),
+            "bulk_whitening": np.stack([one.whitening for one in bulk.each]),
             "bulk_limit": bulk.limit,
             "limit": self._limit,
             "fitted_sites": self._fitted_sites,
@@ -207,7 +226,9 @@ class LatentWorkflow:
         if state.get("encoder") != own:
             raise ValueError(f"state has encoder {str(state.get('encoder'))[:12]}, expected {own[:12]}")
         centre, whitening = (np.asarray(state[f"bulk_{name}"], dtype=np.float64) for name in ("centre", "whitening"))
-        self._bulk = Bulk(centre, whitening, float(cast(float, state["bulk_limit"])))
+        limit = float(cast(float, state["bulk_limit"]))
+        each = tuple(Bulk(*pair, limit) for pair in zip(centre, whitening, strict=True))
+        self._bulk = Bulks(np.asarray(state["bulk_labels"], dtype=np.int64), each)
         self._follower.restore(state)
         self._limit = float(cast(float, state["limit"]))
         self._fitted_sites = int(cast(int, state["fitted_sites"]))
@@ -238,21 +259,40 @@ class LatentWorkflow:
     def _content(self, description: Description) -> FloatArray:
         return description.features[:, 3:].astype(np.float64)
 
-    def _table(self, description: Description, bulk: Bulk) -> FloatArray:
+    def _table(self, description: Description, bulk: Bulks) -> FloatArray:
         content = self._content(description)
         parts = [content]
-        layout = self._encoder.layout
-        if layout.rotation != "none":
-            parts.append(angle_terms(description.features[:, 0], layout.symmetry or 1))
-        return np.column_stack([*parts, bulk.distance(content), description.extra[DENSITY]])
+        if DISCORD in description.extra:
+            parts += [angle_terms(description.features[:, 0], self._symmetry), description.extra[DISCORD][:, None]]
+        return np.column_stack([*parts, bulk.distance(content, _labels(description)), description.extra[DENSITY]])
 
     def _unusual_in_template(self, template: np.ndarray[Any, Any]) -> int:
         z = self._encoder(np.ascontiguousarray(template)[None]).z[0].astype(np.float64)
-        bulk = self._fit_of()
+        bulk = self._fit_of().each[0]
         spread = np.sqrt(np.diag(np.linalg.inv(bulk.whitening.T @ bulk.whitening)))
         return int(np.argmax(np.abs(z - bulk.centre) / spread))
 
-    def _fit_of(self) -> Bulk:
+    @property
+    def _symmetry(self) -> int:
+        return self._encoder.layout.symmetry or 1
+
+    def _fit_of(self) -> Bulks:
         if self._bulk is None:
             raise ValueError("the workflow has no statistics yet, expected fit() or restore() first")
         return self._bulk
+
+
+def _labels(description: Description) -> IntArray:
+    return description.extra[_LABEL].astype(np.int64)
+
+
+def _discord(terms: FloatArray, centres: FloatArray, label: IntArray) -> FloatArray:
+    """(n,) circular variance of angles given as (cos, sin) over each point and its nearest neighbours of its label."""
+    from scipy.spatial import cKDTree
+
+    out = np.zeros(len(terms))
+    for kind in np.unique(label):
+        own = np.flatnonzero(label == kind)
+        near = cKDTree(centres[own]).query(centres[own], k=range(1, min(_NEIGHBOURS + 1, len(own)) + 1))[1]
+        out[own] = 1 - np.linalg.norm(terms[own][near].mean(axis=1), axis=1)
+    return out

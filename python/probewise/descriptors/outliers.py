@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probewise.types import FloatArray
+from probewise.types import FloatArray, IntArray
 
 _KEPT = 0.75  # share of the points that the centre and the covariance are of
 _STEPS = 10
@@ -64,3 +64,35 @@ def bulk_of(points: FloatArray) -> Bulk:
     squared = (((points - centre) @ whitening.T) ** 2).sum(axis=1)
     scale = float(np.sqrt(np.median(squared) / chi2.ppf(0.5, k)))
     return Bulk(centre, whitening / max(scale, 1e-12), float(np.sqrt(chi2.isf(_RARE, k))))
+
+
+@dataclass(frozen=True, eq=False)
+class Bulks:
+    """One bulk for each frequent kind of point, the largest kind first.
+
+    labels  (m,) of those kinds; a point of any other label is measured from the largest
+    """
+
+    labels: IntArray
+    each: tuple[Bulk, ...]
+
+    @property
+    def limit(self) -> float:
+        return self.each[0].limit
+
+    def distance(self, points: FloatArray, label: IntArray) -> FloatArray:
+        """Mahalanobis distance of points (n, k) from the bulk of their own kind, (n,)."""
+        out = self.each[0].distance(points)
+        for kind, bulk in zip(self.labels[1:], self.each[1:], strict=True):
+            own = label == kind
+            out[own] = bulk.distance(points[own])
+        return out
+
+
+def bulks_of(points: FloatArray, label: IntArray) -> Bulks:
+    """A bulk for each label that 5 % of the points have, at least ten a variable, and for the largest in any case."""
+    kinds, counts = np.unique(label, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    least = max(0.05 * len(points), 10.0 * points.shape[1])
+    frequent = [int(kinds[i]) for place, i in enumerate(order) if place == 0 or counts[i] >= least]
+    return Bulks(np.array(frequent, dtype=np.int64), tuple(bulk_of(points[label == kind]) for kind in frequent))

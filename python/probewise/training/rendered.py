@@ -36,6 +36,8 @@ class AtomPatches:
 class Material:
     """How a specimen is seen: pixel, patch, options of the specimen, and the classes of its atoms.
 
+    symmetry   rotations that the pattern about an atom does not change under; `crystal`: that turn one site of the
+               lattice into another (graphene's two sublattices are a sixth of a turn apart)
     content    latent variables: off-centre patches, contrast and pixel size take some of them
     questions  what a probe is asked: for each name, groups of labels that it has to tell apart
     centre_on  only columns of this element get patches
@@ -49,6 +51,7 @@ class Material:
     options: dict[str, Any]
     dose_e_per_A2: tuple[float, float]
     symmetry: int
+    crystal: int
     content: int
     questions: dict[str, tuple[tuple[int, ...], ...]]
     centre_on: int | None = None
@@ -110,6 +113,7 @@ MATERIALS = {
         {"defects": 5000},
         (1.5e4, 5e5),
         3,
+        6,
         4,
         {"defects": ((0,), (1,), (2,), (3,))},
     ),
@@ -122,7 +126,8 @@ MATERIALS = {
         {},
         (1e4, 5e5),
         1,
-        7,
+        1,
+        4,
         {"domains": ((0,), (1,), (2,), (3,)), "walls": ((0, 1, 2, 3), (4, 5))},
         26,
     ),
@@ -134,6 +139,7 @@ MATERIALS = {
         _mos2,
         {"defects": 12000, "defect_statistics": "uncorrelated"},
         (5e3, 2e5),
+        3,
         3,
         7,
         {"defects": ((0,), (1,), (2,), (3,), (4,))},
