@@ -292,7 +292,7 @@ def nothing(finder: Found, frames: int = 12) -> list[dict[str, Any]]:
 
 
 def by_pixel(finder: Found, snr: float = 10.0) -> list[dict[str, Any]]:
-    """F1 (site and class) against the pixel of the frame at one fluence."""
+    """F1 (site and class) against the pixel of the frame, the SNR of the atoms kept."""
     rows = []
     for case in (CASES[0], CASES[3], CASES[5], CASES[11]):
         wanted = CLASSES.index(case.reference)
@@ -316,7 +316,7 @@ def real(finder: Found, trained: list[RealImage], held: list[RealImage]) -> dict
     """F1 at 6 px on the held-out images: of the finder, as it is and with the threshold that is best on the images
     trained on, and of the blob detector tuned on those."""
     sizes = [(sigma, threshold) for sigma in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0) for threshold in (3, 4, 5, 6, 7, 8)]
-    finders = {threshold: finder.at(threshold) for threshold in (0.2, 0.3, 0.4, 0.5, 0.6)}
+    finders = {threshold: finder.at(threshold) for threshold in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}
 
     def blobs(images: list[RealImage], sigma: float, threshold: float) -> Score:
         return total(images, lambda image: laplacian_of_gaussian(image.counts, sigma, threshold))

@@ -116,7 +116,15 @@ def single_atoms(seed: int, *, film: bool = True, heavy: bool = True, clusters: 
 
 
 def random_probe(random: np.random.Generator, material: str) -> Probe:
-    """A probe that resolves the material."""
+    """A probe that resolves the material; often about the simulated microscope's own."""
+    if random.random() < 0.4:
+        own = Probe()
+        return replace(
+            own,
+            convergence_mrad=own.convergence_mrad * random.uniform(0.97, 1.03),
+            source_fwhm_nm=own.source_fwhm_nm * random.uniform(0.8, 1.2),
+            defocus_nm=float(random.normal(0, 1.0)),
+        )
     widest = 0.12 if material == "graphene" else 0.16
     while True:
         voltage = float(random.choice([60.0, 80.0, 120.0, 200.0, 300.0]))
