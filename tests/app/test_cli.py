@@ -273,5 +273,7 @@ def test_a_second_signal_aborts_at_once(here):
     running.send_signal(signal.SIGINT)
     time.sleep(0.2)
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=15)  # far less than the step's 20 s
+    _, said = running.communicate(timeout=15)  # far less than the step's 20 s
     assert running.returncode == 130
+    assert "aborted: " in said
+    assert not Path("r/report.png").exists()
