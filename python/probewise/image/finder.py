@@ -12,6 +12,7 @@ import numpy as np
 
 from probewise.errors import ConfigurationError
 from probewise.image.atoms import find_atoms, label_atoms
+from probewise.image.intensity import check_image
 from probewise.image.network import network_input, resample
 from probewise.image.refinement import refine_atoms
 from probewise.inference import Card, Model, load_model
@@ -82,7 +83,8 @@ class AtomFinder:
             strides = [[output.stride for output in m.card.outputs] for m in (self.models[0], other)]
             if strides[0] != strides[1]:
                 raise ConfigurationError(
-                    f"model {other.card.name} has output strides {strides[1]}, expected {strides[0]} as {self.card.name}"
+                    f"model {other.card.name} has output strides {strides[1]}, expected {strides[0]} "
+                    f"as {self.card.name}"
                 )
 
     def __call__(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> Atoms:
@@ -127,18 +129,19 @@ class AtomFinder:
             self.card.outputs[-1].stride / stride,
         )
 
-    def _grid(self, shape: tuple[int, ...], pixel: tuple[float, float] | None) -> tuple[int, ...]:
+    def _grid(self, shape: tuple[int, ...], pixel: tuple[float, float] | None) -> tuple[int, int]:
         """Shape of the frame at the native pixel size of the models."""
         known = self.card.pixel_nm
         if known is None or pixel is None:
-            return shape
+            return shape[0], shape[1]
         for size in pixel:
             if not known.low * (1 - 1e-6) <= size <= known.high * (1 + 1e-6):
                 raise ConfigurationError(
                     f"pixel_nm is {pixel[0]:g} x {pixel[1]:g}, expected {known.low:g} to {known.high:g} nm, the range "
                     f"of model {self.card.name}"
                 )
-        return tuple(max(1, round(n * size / known.native)) for n, size in zip(shape, pixel, strict=True))
+        rows, cols = (max(1, round(n * size / known.native)) for n, size in zip(shape, pixel, strict=True))
+        return rows, cols
 
     def _run(self, model: Model, image: Float32Array) -> list[Float32Array]:
         """Probabilities of each output over the frame, padding removed and background left out."""
@@ -159,22 +162,18 @@ class AtomFinder:
         return probabilities
 
 
-def _counts(
-    image: Float32Array | Frame, pixel_nm: Pixel | None
-) -> tuple[Float32Array, tuple[float, float] | None]:
+def _counts(image: Float32Array | Frame, pixel_nm: Pixel | None) -> tuple[Float32Array, tuple[float, float] | None]:
     if isinstance(image, Frame):
         own = image.pixel_nm
         image = np.ascontiguousarray(image.image())
         pixel_nm = own if pixel_nm is None else pixel_nm
-    if not isinstance(image, np.ndarray) or image.dtype != np.float32:
-        came = f"{image.dtype} array" if isinstance(image, np.ndarray) else type(image).__name__
-        raise TypeError(f"image is a {came}, expected a float32 array of shape (rows, cols) or a Frame")
-    if image.ndim != 2 or min(image.shape) < 3:
-        raise ValueError(f"image has shape {image.shape}, expected (rows, cols) of at least 3 x 3")
+    check_image(image)
+    if min(image.shape) < 3:
+        raise ValueError(f"image has shape {image.shape}, expected at least 3 x 3")
     if pixel_nm is None:
         return image, None
     pixel = pixel_nm if isinstance(pixel_nm, tuple) else (pixel_nm, pixel_nm)
-    if len(pixel) != 2 or not all(math.isfinite(size) and size > 0 for size in pixel):
+    if not all(math.isfinite(size) and size > 0 for size in pixel):
         raise ValueError(f"pixel_nm is {pixel_nm}, expected one or two positive finite numbers")
     return image, pixel
 

@@ -39,7 +39,7 @@ def resample(image: Float32Array, shape: tuple[int, int], out: Float32Array | No
     out      of that shape, float32
     raises   TypeError, ValueError for a wrong array or shape, or `out` overlapping
     """
-    if len(shape) != 2 or min(shape) < 1:
+    if min(shape) < 1:
         raise ValueError(f"shape is {shape}, expected (rows, cols) of at least 1")
     if out is None:
         out = np.empty(shape, dtype=np.float32)
