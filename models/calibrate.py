@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluate_atoms import FIRST_SEED, Shot
 from networks import MULTIPLE_OF
 from probewise.image import network_input
 from probewise.instrument.specimens import build
 from probewise.types import FloatArray, IntArray
 from scenes import CLASSES
+from shots import FIRST_SEED, Shot
 
 FALSE_PER_SITE = 3e-4  # 1e-3 is allowed at SNR 8; fainter frames have more
 SNR = 8.0
