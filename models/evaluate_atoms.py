@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import os
 import platform
 from collections.abc import Callable
@@ -30,25 +29,19 @@ from frames import RealImage, real_images
 from judge import FrameEdge, Score, laplacian_of_gaussian, pairs
 from probewise.image import AtomFinder
 from probewise.inference import Model, load_model
-from probewise.instrument import Detector, SimulatedInstrument
-from probewise.instrument.optics import Probe
 from probewise.instrument.specimens import Specimen, build
-from probewise.types import ELEMENTARY_CHARGE_C, Atoms, Context, Float32Array, FloatArray, RasterROI
-from scenes import CLASSES, IGNORED, Scene, atom_snr, make_scene, scene_tables, single_atoms
+from probewise.types import Atoms, Float32Array, FloatArray
+from scenes import CLASSES, IGNORED, Scene, atom_snr, single_atoms
+from shots import FIRST_SEED, MARGIN_NM, READ_NOISE, SIDE_NM, Shot, only
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT_EVERY = 4  # of the real images, counted in order of their names
 SNRS = (3.0, 5.0, 8.0, 12.0, 20.0)
 PIXELS_NM = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
-FIRST_SEED = 2**32  # training draws below 2**31
-SIDE_NM = 7.0
-MARGIN_NM = 0.3
 REAL_TOLERANCE_PX = 6.0
 VACANCY = CLASSES.index("vacancy")
 DOPANT = CLASSES.index("dopant")
 ONE_SULPHUR = 2  # species of mos2 where one of two S is missing
-
-READ_NOISE = Detector().read_noise / Detector().gain  # electrons
 
 
 @dataclass(frozen=True)
@@ -78,57 +71,6 @@ CASES = (
     Case("particles", "heavy", 0.25 / 4, 4),
     Case("single atoms", "heavy", 0.05, 8),
 )
-
-
-class Shot:
-    """One place of a specimen under the default microscope, at any dose."""
-
-    def __init__(
-        self, specimen: Specimen, name: str, number: int, pixel_nm: float, at_nm: tuple[float, float] | None = None
-    ) -> None:
-        random = np.random.default_rng([7, number])
-        cells = round(SIDE_NM / pixel_nm)
-        half_field = specimen.truth.fov_nm[0] / 2
-        reach = half_field - SIDE_NM / math.sqrt(2) - 0.4
-        shift = (
-            random.uniform(-reach, reach, 2) if at_nm is None else np.clip(np.array(at_nm) - half_field, -reach, reach)
-        )
-        self.specimen, self.seed = specimen, number
-        self.scan = RasterROI((cells, cells), 4000, discard_lines=2)
-        self.context = Context(
-            (SIDE_NM, SIDE_NM), (float(shift[0]), float(shift[1])), float(random.uniform(0, 2 * math.pi))
-        )
-        quiet = SimulatedInstrument(specimen, seed=number, detector=Detector.ideal())
-        table = scene_tables(Probe(), specimen, quiet.distortions.tilt_deg)
-        self.scene = make_scene(quiet, self.scan, self.context, specimen, name, table)
-
-    def electrons_for(self, label: int, snr: float) -> float:
-        """Electrons per pixel at which the median atom of a class has the SNR."""
-        chosen = np.flatnonzero(self.scene.label == label)[:80]
-        part = _only(self.scene, chosen)
-        electrons = (snr / float(np.median(part.unit_snr))) ** 2
-        for _ in range(8):  # read noise asks for more; the SNR grows with a power of 1/2 to 1 of the dose
-            now = float(np.median(atom_snr(part, electrons=electrons, read_noise=READ_NOISE)))
-            electrons *= (snr / now) ** 1.5
-        return electrons
-
-    def counts(self, electrons: float) -> Float32Array:
-        """Through the default detector, with so many electrons on a pixel."""
-        current = electrons * ELEMENTARY_CHARGE_C / (self.scan.dwell_ns * 1e-9) * 1e12
-        scope = SimulatedInstrument(self.specimen, seed=self.seed, beam_current_pA=current)
-        armed = scope.arm(self.scan, self.context)
-        scope.start(armed)
-        out = np.empty((1, self.scan.shape[0] * self.scan.shape[1]), dtype=np.float32)
-        return scope.read_into(armed, out, timeout_s=math.inf).counts[0]
-
-    @property
-    def edge(self) -> FrameEdge:
-        return FrameEdge(self.scan.shape, MARGIN_NM / self.scene.pixel_nm)
-
-
-def _only(scene: Scene, chosen: np.ndarray) -> Scene:
-    names = ("yx", "label", "species", "weight", "unit_snr")
-    return dataclasses.replace(scene, **{name: getattr(scene, name)[chosen] for name in names})
 
 
 def specimen_of(case: Case, number: int) -> Specimen:
@@ -217,9 +159,7 @@ def defects(finder: Found, snr: float = 8.0, frames: int = 10) -> list[dict[str,
                 tally[1] += int(chosen.sum())
             one_missing = (scene.label == VACANCY) & (scene.species == ONE_SULPHUR)
             if material == "mos2" and one_missing.any():
-                lacking = atom_snr(
-                    _only(scene, np.flatnonzero(one_missing)), electrons=electrons, read_noise=READ_NOISE
-                )
+                lacking = atom_snr(only(scene, np.flatnonzero(one_missing)), electrons=electrons, read_noise=READ_NOISE)
                 missing_snr.append(float(np.median(lacking)))
         total = vacancy.hit + vacancy.missed
         rows.append(
