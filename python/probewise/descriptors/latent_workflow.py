@@ -63,7 +63,6 @@ class LatentWorkflow:
         self._refit_every = refit_every
         self._bulk: Bulks | None = None
         self._limit = np.inf
-        self._fitted_sites = 0
 
     @property
     def fitted(self) -> bool:
@@ -161,7 +160,6 @@ class LatentWorkflow:
         )
         left = [self.residual(description) for description in descriptions if len(description.features)]
         self._limit = residual_limit([float(patches.mean()) for patches in left])
-        self._fitted_sites = len(descriptions)
         variance = content.var(axis=0)
         return BasisReport(
             mapping=same,
@@ -200,12 +198,15 @@ class LatentWorkflow:
             return 0.0
         return mean_of_finite(self.window_values(description))
 
-    def needs_refit(self, residuals: Sequence[float] | Sequence[FloatArray]) -> bool:
+    def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
         """Whether statistics should be taken again: `refit_every` sites later, or when the newest site lies farther
-        out than every fitted one and five robust standard deviations above their median."""
-        if not residuals or not self.fitted:
+        out than every fitted one and five robust standard deviations above their median.
+
+        recent  what `residual` gave for each site measured since the last fit, in order
+        """
+        if not recent or not self.fitted:
             return False
-        return len(residuals) - self._fitted_sites >= self._refit_every or float(np.mean(residuals[-1])) > self._limit
+        return len(recent) >= self._refit_every or float(np.mean(recent[-1])) > self._limit
 
     def state(self) -> State:
         """All that `restore` needs to give the same values to the bit."""
@@ -217,7 +218,6 @@ class LatentWorkflow:
             "bulk_whitening": np.stack([one.whitening for one in bulk.each]),
             "bulk_limit": bulk.limit,
             "limit": self._limit,
-            "fitted_sites": self._fitted_sites,
         }
 
     def restore(self, state: State) -> None:
@@ -231,7 +231,6 @@ class LatentWorkflow:
         self._bulk = Bulks(np.asarray(state["bulk_labels"], dtype=np.int64), each)
         self._follower.restore(state)
         self._limit = float(cast(float, state["limit"]))
-        self._fitted_sites = int(cast(int, state["fitted_sites"]))
 
     def _on_grid(self, frame: Frame) -> Float32Array:
         """The frame's first channel on the encoder's pixel size."""
