@@ -93,6 +93,18 @@ def test_positions_are_those_of_the_given_image_at_any_pixel_size(pixel_nm, refi
     assert matched(atoms.yx, points).max() < (best if refine else 0.2 * max(1, 0.02 / size.min()))
 
 
+def test_a_vacancy_stays_where_the_network_sees_it():
+    points = grid_points(64, 64, 16.0) + np.array([0.3, -0.2])
+    image = peaks((64, 64), points, np.where(np.arange(len(points)) % 3 == 0, 1.0, 0.6), 2.0)
+    model = FakeModel(dataclasses.replace(CARD, classes=("C", "vacancy")))
+    seen, fitted = AtomFinder(model, refine=False)(image), AtomFinder(model, refine=True)(image)
+    vacancy = seen.label == 1
+    assert vacancy.any()
+    assert (~vacancy).any()
+    np.testing.assert_array_equal(fitted.yx[vacancy], seen.yx[vacancy])
+    assert (fitted.yx[~vacancy] != seen.yx[~vacancy]).any(axis=1).all()
+
+
 def test_frames_are_padded_by_reflection_and_no_atom_comes_from_the_padding():
     points = grid_points(61, 51, 12.0)
     model = FakeModel()

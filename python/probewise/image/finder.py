@@ -19,6 +19,7 @@ from probewise.inference import Card, Model, load_model
 from probewise.types import Atoms, Float32Array, FloatArray, Frame
 
 Pixel = float | tuple[float, float]
+VACANCY = "vacancy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,9 @@ class AtomFinder:
         if maps.classes is not None:
             atoms = label_atoms(atoms, maps.classes, maps.class_stride, classes=names)
         yx = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape)
-        if self.refine and len(atoms):
-            yx = _clamp(refine_atoms(counts, yx).yx, counts.shape)
+        there = np.array([name != VACANCY for name in names])[atoms.label]  # of a vacancy there is nothing to fit
+        if self.refine and there.any():
+            yx[there] = _clamp(refine_atoms(counts, np.ascontiguousarray(yx[there])).yx, counts.shape)
         return Atoms(yx, atoms.label, score, names)
 
     def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
