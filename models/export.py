@@ -32,11 +32,16 @@ def folded(network: nn.Module) -> nn.Module:
 
 
 def export(network: nn.Module, path: Path) -> float:
-    """Write the network; returns the largest difference between ONNX Runtime and torch over frames of two shapes."""
-    model = Exported(folded(network)).eval()
+    """Write the atom finder's network; see `write`."""
+    return write(Exported(folded(network)), path, OUTPUTS, MULTIPLE_OF)
+
+
+def write(model: nn.Module, path: Path, outputs: tuple[str, ...], multiple_of: int) -> float:
+    """Write a network of frames; returns the largest difference between ONNX Runtime and torch for two shapes."""
+    model = model.eval()
     size = torch.export.Dim("rows", min=1, max=1024), torch.export.Dim("cols", min=1, max=1024)
     shapes = {
-        "frame": {0: torch.export.Dim("frames", min=1, max=1024), 2: MULTIPLE_OF * size[0], 3: MULTIPLE_OF * size[1]}
+        "frame": {0: torch.export.Dim("frames", min=1, max=1024), 2: multiple_of * size[0], 3: multiple_of * size[1]}
     }
     program = torch.onnx.export(
         model,
@@ -44,15 +49,15 @@ def export(network: nn.Module, path: Path) -> float:
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT],
-        output_names=list(OUTPUTS),
+        output_names=list(outputs),
         dynamic_shapes=shapes,
         verbose=False,
     )
     program.save(path, external_data=False)
-    return difference(model, path)
+    return difference(model, path, outputs)
 
 
-def difference(model: nn.Module, path: Path) -> float:
+def difference(model: nn.Module, path: Path, outputs: tuple[str, ...]) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -62,7 +67,8 @@ def difference(model: nn.Module, path: Path) -> float:
         frame = random.random(shape, dtype=np.float32)
         with torch.inference_mode():
             expected = model(torch.from_numpy(frame))
-        got = session.run(list(OUTPUTS), {INPUT: frame})
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        got = session.run(list(outputs), {INPUT: frame})
         worst = max(worst, *(float(np.abs(a.numpy() - b).max()) for a, b in zip(expected, got, strict=True)))
     if not worst <= TOLERANCE:
         raise RuntimeError(f"{path}: ONNX Runtime and torch differ by {worst:.2g}, expected at most {TOLERANCE:g}")

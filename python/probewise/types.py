@@ -484,6 +484,25 @@ class Atoms:
 
 
 @dataclass(frozen=True, eq=False)
+class Segments:
+    """What a frame shows, area by area, on a coarser grid over the same area, edge to edge.
+
+    probability  (k, rows, cols) float32, adds up to 1 over the k classes
+    classes      their names
+    pixel_nm     (y, x) size of a pixel of `probability`
+    """
+
+    probability: Float32Array
+    classes: tuple[str, ...]
+    pixel_nm: tuple[float, float]
+
+    @property
+    def label(self) -> IntArray:
+        """(rows, cols) int64: the likeliest class."""
+        return np.asarray(self.probability.argmax(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
 class Latents:
     """What an encoder says of n patches: means of the latent variables, and the spread of each.
 

@@ -21,3 +21,4 @@ from probewise.image.refinement import PixelNoise as PixelNoise
 from probewise.image.refinement import RefinedAtoms as RefinedAtoms
 from probewise.image.refinement import estimate_noise as estimate_noise
 from probewise.image.refinement import refine_atoms as refine_atoms
+from probewise.image.segmenter import Segmenter as Segmenter

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,11 @@ import numpy as np
 
 from probewise.errors import ConfigurationError
 from probewise.image.atoms import find_atoms, label_atoms
-from probewise.image.intensity import check_image
-from probewise.image.network import network_input, resample
+from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
 from probewise.image.refinement import refine_atoms
 from probewise.inference import Card, Model, load_model
 from probewise.types import Atoms, Float32Array, FloatArray, Frame
 
-Pixel = float | tuple[float, float]
 VACANCY = "vacancy"
 
 
@@ -97,7 +94,7 @@ class AtomFinder:
         raises    TypeError, ValueError for a wrong image, ConfigurationError for a pixel size outside the card's
                   range, ModelError when a model fails or is late
         """
-        counts, pixel = _counts(image, pixel_nm)
+        counts, pixel = counts_of(image, pixel_nm)
         maps = self.maps(counts, pixel_nm=pixel)
         names = self.card.classes
         atoms = find_atoms(maps.probability, self.threshold, classes=names if maps.classes is None else ())
@@ -116,8 +113,8 @@ class AtomFinder:
 
     def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
         """Mean and deviation of the probability maps; arguments and errors as of the call."""
-        counts, pixel = _counts(image, pixel_nm)
-        grid = self._grid(counts.shape, pixel)
+        counts, pixel = counts_of(image, pixel_nm)
+        grid = native_shape(counts.shape, pixel, self.card)
         given = counts if grid == counts.shape else resample(counts, grid)
         results = [self._run(model, given) for model in self.models]
         stride = self.card.outputs[0].stride
@@ -131,24 +128,10 @@ class AtomFinder:
             self.card.outputs[-1].stride / stride,
         )
 
-    def _grid(self, shape: tuple[int, ...], pixel: tuple[float, float] | None) -> tuple[int, int]:
-        """Shape of the frame at the native pixel size of the models."""
-        known = self.card.pixel_nm
-        if known is None or pixel is None:
-            return shape[0], shape[1]
-        for size in pixel:
-            if not known.low * (1 - 1e-6) <= size <= known.high * (1 + 1e-6):
-                raise ConfigurationError(
-                    f"pixel_nm is {pixel[0]:g} x {pixel[1]:g}, expected {known.low:g} to {known.high:g} nm, the range "
-                    f"of model {self.card.name}"
-                )
-        rows, cols = (max(1, round(n * size / known.native)) for n, size in zip(shape, pixel, strict=True))
-        return rows, cols
-
     def _run(self, model: Model, image: Float32Array) -> list[Float32Array]:
         """Probabilities of each output over the frame, padding removed and background left out."""
         card = model.card
-        scaled = _normalised(image, card.normalisation)
+        scaled = normalised(image, card.normalisation)
         missing = [-n % card.input.multiple_of for n in image.shape]
         if any(missing):
             # A mirror: an atom cut by the edge goes on as it would, and no edge of zeros looks like one.
@@ -156,49 +139,12 @@ class AtomFinder:
         outputs = model.run(scaled[None, None])
         probabilities = []
         for found, output in zip(outputs, card.outputs, strict=True):
-            values = _activated(found[0], output.activation)
+            values = activated(found[0], output.activation)
             if card.background == "last":
                 values = values[:-1]
             rows, cols = (-(-n // output.stride) for n in image.shape)
             probabilities.append(values[:, :rows, :cols])
         return probabilities
-
-
-def _counts(image: Float32Array | Frame, pixel_nm: Pixel | None) -> tuple[Float32Array, tuple[float, float] | None]:
-    if isinstance(image, Frame):
-        own = image.pixel_nm
-        image = np.ascontiguousarray(image.image())
-        pixel_nm = own if pixel_nm is None else pixel_nm
-    check_image(image)
-    if min(image.shape) < 3:
-        raise ValueError(f"image has shape {image.shape}, expected at least 3 x 3")
-    if pixel_nm is None:
-        return image, None
-    pixel = pixel_nm if isinstance(pixel_nm, tuple) else (pixel_nm, pixel_nm)
-    if not all(math.isfinite(size) and size > 0 for size in pixel):
-        raise ValueError(f"pixel_nm is {pixel_nm}, expected one or two positive finite numbers")
-    return image, pixel
-
-
-def _normalised(image: Float32Array, how: str) -> Float32Array:
-    if how == "robust":
-        return network_input(image)[0]
-    if how == "none":
-        return image
-    low, high = float(image.min()), float(image.max())
-    return ((image - np.float32(low)) / np.float32(high - low if high > low else 1.0)).astype(np.float32, copy=False)
-
-
-def _activated(values: Float32Array, activation: str) -> Float32Array:
-    """(channels, rows, cols) probabilities; where the graph applied nothing, sigmoid of one channel, else softmax."""
-    if activation in ("sigmoid", "softmax"):
-        return values
-    if activation == "log_softmax":
-        return np.minimum(np.exp(values), np.float32(1.0))
-    if len(values) == 1:
-        return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), dtype=np.float32)
-    raised = np.exp(values - values.max(axis=0))
-    return np.asarray(raised / raised.sum(axis=0), dtype=np.float32)
 
 
 def _clamp(yx: FloatArray, shape: tuple[int, ...]) -> FloatArray:
