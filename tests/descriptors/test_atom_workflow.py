@@ -4,8 +4,8 @@ import pytest
 
 import probewise as pw
 from probewise.descriptors import AtomWorkflow
-from probewise.descriptors.atom_columns import describe_atoms
-from probewise.types import Atoms, Context, Frame
+from probewise.descriptors.atom_columns import describe_areas, describe_atoms
+from probewise.types import Atoms, Context, Frame, Segments
 
 CLASSES = ("C", "vacancy")
 PIXEL = (0.02, 0.02)
@@ -71,6 +71,39 @@ def test_displacements_of_a_perovskite():
     whole = describe_atoms(atoms, SHAPE, PIXEL, cells=1).extra
     assert whole["off_centre_spread"][0] > 15
     assert np.isnan(describe_atoms(sheet(), SHAPE, PIXEL).extra["off_centre_x"]).all()
+
+
+@pytest.mark.parametrize(("shape", "cells"), [((8, 8), 2), ((9, 12), 3), ((7, 5), 2)])
+def test_shares_of_areas_are_means_over_their_cells(shape, cells):
+    first = np.random.default_rng(1).random(shape).astype(np.float32)
+    found = describe_areas(Segments(np.stack([first, 1 - first]), ("crystal", "wall"), (0.1, 0.1)), cells=cells)
+    places = [np.minimum(((np.arange(count) + 0.5) * cells // count).astype(int), cells - 1) for count in shape]
+    for row in range(cells):
+        for col in range(cells):
+            part = first[np.ix_(places[0] == row, places[1] == col)]
+            # single precision sums against double ones
+            assert found["crystal"][row * cells + col] == pytest.approx(part.mean(), rel=1e-5)
+    assert np.allclose(found["crystal"] + found["wall"], 1)
+
+
+def test_maps_smaller_than_the_cells_are_refused():
+    with pytest.raises(ValueError, match="segments has maps of 1 x 8, expected at least 2 pixels a side"):
+        describe_areas(Segments(np.ones((1, 1, 8), np.float32), ("crystal",), (1.0, 1.0)), cells=2)
+
+
+def test_an_area_may_be_followed():
+    def areas(taken: Frame) -> Segments:
+        wall = np.zeros((1, 8, 8), np.float32)
+        wall[0, :, :4] = 0.5 * (taken.sequence % 4 == 3)
+        return Segments(np.concatenate([1 - wall, wall]), ("crystal", "wall"), (0.5, 0.5))
+
+    flow = AtomWorkflow(lambda taken: sheet(), CLASSES, areas, ("crystal", "wall"))
+    descriptions = [flow.describe(frame(number)) for number in range(12)]
+    report = flow.fit(descriptions)
+    assert report.name in ("wall", "crystal")
+    values = np.array([flow.value(description) for description in descriptions])
+    assert values[3::4].min() > np.delete(values, np.s_[3::4]).max()
+    assert np.allclose(flow.values(descriptions[3])[:, flow.columns.index("wall")], [0.5, 0, 0.5, 0])
 
 
 def test_no_atoms_at_all():

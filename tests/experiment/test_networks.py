@@ -37,7 +37,7 @@ def configured(**descriptor: Any) -> Any:
 def test_a_run_sees_atoms_and_says_with_what(tmp_path: Path) -> None:
     summary = tiny(tmp_path / "r", component={"by": "C", "sense": "maximise"}).run()
     assert summary["measured"] == 8
-    assert [row["name"] for row in summary["models"]] == ["atoms"]
+    assert [row["name"] for row in summary["models"]] == ["atoms", "segments"]
     assert summary["models"][0]["sha256"] == json.loads(models.path("atoms").with_suffix(".json").read_text())["sha256"]
     with open_run(tmp_path / "r") as run:
         assert run.models == summary["models"]
@@ -75,6 +75,9 @@ def test_pixels_outside_the_range_of_the_model_are_refused_before_the_survey(tmp
 @pytest.mark.parametrize(
     ("descriptor", "says"),
     [
+        ({"models": ["atoms", "segments", "segments"]}, "expected at most one that finds areas"),
+        ({"models": ["segments"]}, "expected one that finds atoms among them"),
+        ({"models": ["atoms", "graphene-decoder"]}, "'graphene-decoder', a decoder, expected models that look at"),
         ({"models": ["nothing"]}, "model is 'nothing', expected a shipped one"),
         ({"workflow": "linear", "models": ["atoms"]}, "expected none: nothing here runs a network"),
     ],

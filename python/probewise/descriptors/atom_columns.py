@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the atoms of one frame amount to: densities, outliers, spacing and displacements, cell by cell."""
+"""What the atoms and areas of one frame amount to, cell by cell."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from probewise.descriptors.surroundings import UNLIKE, off_centre, surroundings
-from probewise.types import Atoms, Description, FloatArray
+from probewise.types import Atoms, Description, FloatArray, Segments
 
 # A class that so few atoms of a frame belong to makes each of them an outlier.
 RARE_SHARE = 0.02
@@ -65,6 +65,24 @@ def describe_atoms(
     rows, cols = np.divmod(np.arange(places), cells)
     centres = (np.column_stack([rows, cols]) + 0.5) / cells
     return Description(np.zeros((places, 0), dtype=np.float32), centres, extra)
+
+
+def describe_areas(segments: Segments, *, cells: int = 2) -> dict[str, FloatArray]:
+    """Share of each kind of area in `cells` x `cells` equal parts of a frame, 0 to 1, each (cells * cells,).
+
+    A pixel of the maps belongs to the cell that its centre lies in.
+    raises  ValueError when the maps have fewer pixels than cells along a side
+    """
+    rows, cols = segments.probability.shape[1:]
+    if min(rows, cols) < cells:
+        raise ValueError(f"segments has maps of {rows} x {cols}, expected at least {cells} pixels a side")
+    row, col = (((np.arange(count) + 0.5) * cells / count).astype(np.int64) for count in (rows, cols))
+    cell = (row[:, None] * cells + col).ravel()
+    count = np.bincount(cell, minlength=cells * cells)
+    return {
+        name: np.bincount(cell, weights=one.ravel(), minlength=cells * cells) / count
+        for name, one in zip(segments.classes, segments.probability, strict=True)
+    }
 
 
 def _off_centre(

@@ -3,31 +3,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from probewise.descriptors.atom_columns import OFF_CENTRE, column_names, describe_atoms
+from probewise.descriptors.atom_columns import OFF_CENTRE, column_names, describe_areas, describe_atoms
 from probewise.descriptors.basis import BasisReport
 from probewise.descriptors.components import Rule, constant_components
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
-from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, IntArray
+from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, IntArray, Segments
 
 PICOMETRES = ("spacing", *OFF_CENTRE)
 LEAST_PM = 1.0
+LEAST_SHARE = 0.02
 RULES = ("rare", "max-variance")
 LEAST_SITES = 12
 
 
 class AtomWorkflow:
-    """Columns of one frame's atoms (`describe_atoms`), one of which is followed.
+    """Columns of one frame's atoms (`describe_atoms`) and areas (`describe_areas`), one of which is followed.
 
     look         finds the atoms of a frame, in its pixels
     classes      names of what it tells apart
+    survey       finds the areas of a frame; None: no columns of areas
+    kinds        names of what that tells apart
     component    "rare" or "max-variance", an index, the name of a column, or a callable that is given the values of all
                  cells (n, columns). Columns of different units are ranked in units of their own robust spread over the
-                 visited cells, at least one atom a cell or one picometre
+                 visited cells, at least one atom, one picometre or a fiftieth of a cell's area
     sense        see `Follower`
     refit_every  sites after which the component is chosen again; only a column that showed nothing before can take the
                  place of the followed one
@@ -38,6 +42,8 @@ class AtomWorkflow:
         self,
         look: Callable[[Frame], Atoms],
         classes: tuple[str, ...],
+        survey: Callable[[Frame], Segments] | None = None,
+        kinds: tuple[str, ...] = (),
         *,
         component: Rule = "rare",
         sense: Sense = "auto",
@@ -50,10 +56,10 @@ class AtomWorkflow:
             raise ValueError(f"cells is {cells}, expected 1 to 16")
         if isinstance(component, np.ndarray):
             raise ValueError("component is a template, expected a rule, a column or a callable: atoms have no picture")
-        known = column_names(classes)
+        known = (*column_names(classes), *kinds)
         if isinstance(component, str) and component not in (*RULES, *known):
             raise ValueError(f"got {component!r}, expected a rule, an index or one of {', '.join(known)}")
-        self._look = look
+        self._look, self._survey, self._kinds = look, survey, kinds
         self._follower = Follower(component, sense)
         self._refit_every = refit_every
         self._cells = cells
@@ -81,8 +87,12 @@ class AtomWorkflow:
         return self._follower.column
 
     def describe(self, frame: Frame) -> Description:
-        """See `describe_atoms`."""
-        return describe_atoms(self._look(frame), frame.shape, frame.pixel_nm, cells=self._cells)
+        """See `describe_atoms` and `describe_areas`."""
+        found = describe_atoms(self._look(frame), frame.shape, frame.pixel_nm, cells=self._cells)
+        if self._survey is None:
+            return found
+        shares = describe_areas(self._survey(frame), cells=self._cells)
+        return dataclasses.replace(found, extra=found.extra | shares)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int = 0) -> BasisReport:
         """Choose the column to follow from all visited sites; nothing is random, `seed` changes nothing.
@@ -97,7 +107,7 @@ class AtomWorkflow:
         alive = ~constant_components(np.nan_to_num(table))
         before = self._alive if self._alive.size else np.zeros(len(columns), dtype=bool)
         previous: IntArray = np.where(before, np.arange(len(columns)), -1)
-        scale = np.array([_scale(name, column) for name, column in zip(columns, table.T, strict=True)])
+        scale = np.array([self._scale(name, column) for name, column in zip(columns, table.T, strict=True)])
         notices = self._follower.choose(
             columns, tables, len(columns), previous=previous, template=_no_template, scale=scale
         )
@@ -133,6 +143,19 @@ class AtomWorkflow:
         """Whether `refit_every` sites came since the component was chosen; `recent` has one entry a site."""
         return self.fitted and len(recent) >= self._refit_every
 
+    def _scale(self, name: str, values: FloatArray) -> float:
+        """Robust spread of a column, at least what one atom, one picometre or a fiftieth of the cell makes."""
+        known = values[np.isfinite(values)]
+        if not known.size:
+            return 1.0
+        spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
+        if name in self._kinds:
+            return max(spread, LEAST_SHARE)
+        if name in PICOMETRES:
+            return max(spread, LEAST_PM)
+        positive = known[known > 0]
+        return max(spread, float(positive.min()) if positive.size else 1.0)
+
     def state(self) -> State:
         """All that `restore` needs to give the same values to the bit."""
         return self._follower.state() | {"alive": self._alive}
@@ -140,17 +163,6 @@ class AtomWorkflow:
     def restore(self, state: State) -> None:
         self._follower.restore(state)
         self._alive = np.asarray(state["alive"], dtype=bool)
-
-
-def _scale(name: str, values: FloatArray) -> float:
-    """Robust spread of a column, at least what one atom or one picometre makes."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return 1.0
-    spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
-    positive = known[known > 0]
-    least = LEAST_PM if name in PICOMETRES else float(positive.min()) if positive.size else 1.0
-    return max(spread, least)
 
 
 def _no_template(template: np.ndarray[Any, Any]) -> int:

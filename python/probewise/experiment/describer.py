@@ -136,9 +136,11 @@ def make_describer(
 def _atom_workflow(configuration: Configuration, component: Any, networks: Networks) -> Describer:
     from probewise.descriptors import AtomWorkflow
     from probewise.descriptors.atom_columns import CAGED
-    from probewise.image import AtomFinder, refine_atoms
+    from probewise.image import AtomFinder, Segmenter, refine_atoms
 
     finder = AtomFinder(networks.atoms, refine=False) if networks.atoms else None
+
+    segmenter = Segmenter(networks.segments[0]) if networks.segments else None
 
     def look(frame: Frame) -> Atoms:
         assert finder is not None  # a finished run is read without its networks, and looks at nothing
@@ -154,6 +156,8 @@ def _atom_workflow(configuration: Configuration, component: Any, networks: Netwo
         return AtomWorkflow(
             look,
             finder.card.classes if finder is not None else (),
+            segmenter,
+            segmenter.classes if segmenter is not None else (),
             component=component,
             sense=configuration.component.sense,
             refit_every=configuration.descriptor.refit_every,

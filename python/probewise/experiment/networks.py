@@ -13,7 +13,7 @@ from probewise.experiment.config import Configuration
 if TYPE_CHECKING:
     from probewise.inference import Model
 
-SHIPPED = {"dcnn": ("atoms",)}
+SHIPPED = {"dcnn": ("atoms", "segments")}
 SCALE_TOLERANCE = 1e-6  # relative, over rounding
 
 
@@ -86,6 +86,10 @@ def open_networks(configuration: Configuration) -> Networks:
                 f"descriptor.models has {name!r}, a {model.card.kind}, expected models that look at frames or patches"
             )
         opened[model.card.kind].append(model)
+    if len(opened["segments"]) > 1:
+        raise ConfigurationError(
+            f"descriptor.models is {list(table.models)}, expected at most one that finds areas among them"
+        )
     if not opened["atoms"]:
         raise ConfigurationError(f"descriptor.models is {list(table.models)}, expected one that finds atoms among them")
     return Networks(*(tuple(opened[kind]) for kind in ("atoms", "segments", "encoder")))
