@@ -213,10 +213,10 @@ def draw(path: Path, case: Case, predicted: npt.NDArray[np.int64]) -> None:
 def evaluate(
     segmenter: Segmenter, *, share: float = 1.0, sweeps: bool = True, pictures: Path | None = None
 ) -> dict[str, Any]:
-    """All figures of a segmenter; `share` of the full number of frames; `sweeps` over dose and pixel, too."""
+    """All figures of a segmenter; `share` of the full number of frames; `sweeps` over dose and pixel and all plain frames, too."""
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
-    kinds = ("crystal", "vacuum", "amorphous")
+    kinds = ("crystal", "vacuum", "amorphous") if sweeps else ("amorphous",)
     report = {
         "features": judge(segmenter, cases(share=share), pictures),
         "plain": {kind: judge(segmenter, plain_cases(kind, share=share)) for kind in kinds},
@@ -256,7 +256,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--model", default="segments", help="name of a shipped model, or its path")
     asked.add_argument("--share", type=float, default=1.0, help="of the full number of frames")
-    asked.add_argument("--brief", action="store_true", help="no sweeps over dose and pixel")
+    asked.add_argument("--brief", action="store_true", help="no sweeps over dose and pixel, few plain frames")
     asked.add_argument("--pictures", type=Path, help="folder for overlays")
     asked.add_argument("--json", type=Path, default=RESULT)
     given = asked.parse_args()
