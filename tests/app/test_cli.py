@@ -58,7 +58,7 @@ BAD_USAGE = {
     "unknown specimen": (["run", "--specimen", "nope"], "specimen is 'nope', expected one of nio-lsmo"),
     "unknown scheme": (["run", "--instrument", "foo:bar"], "instrument.uri is 'foo:bar', expected a URI"),
     "two sources": (["run", "--specimen", "bfo", "--image", "a.npy"], "got --specimen and --image, expected one"),
-    "unknown workflow": (["run", "--workflow", "dcnn"], "descriptor.workflow is 'dcnn', expected"),
+    "unknown workflow": (["run", "--workflow", "telepathy"], "descriptor.workflow is 'telepathy', expected"),
     "unknown policy": (["run", "--policy", "best"], "acquisition.policy is 'best', expected"),
     "negative steps": (["run", "--steps", "-1"], "budget.steps is -1, expected"),
     "nobody to ask": (["run", "--component", "ask"], "component.by: got ask without a terminal to answer at, expected"),
