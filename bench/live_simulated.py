@@ -3,11 +3,12 @@
 
 Real runs on the simulated microscope with the defaults: survey, sites that do not overlap, one frame a step. Recall
 of the sites of interest (the specimen's own truth, excluded sites counted) at 0.1 and 0.2 raster equivalents, the
-survey's dose included; beside it every baseline. Policies that look at no value follow a fixed order over the same
-sites at the same cost per frame, so that their recall needs no scan. One thread.
+survey's dose included; beside it every baseline, and the oracle, which visits nothing but sites of interest. Policies
+that look at no value follow a fixed order over the same sites at the same cost per frame, so that their recall needs no
+scan. One thread. What an earlier run of the same seeds and settings has left in --out stays, policy by policy.
 
     python bench/live_simulated.py [--seeds 10] [--first-seed 0] [--specimens nio-lsmo bfo ...]
-        [--set table.key=value ...]
+        [--workflows linear dcnn ...] [--set table.key=value ...]
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import numpy as np
 
 from probewise.experiment import Experiment, open_run
 from probewise.experiment.baselines import WITHOUT_VALUES
-from probewise.experiment.config import load
+from probewise.experiment.loading import load
 from probewise.experiment.recorder import machine
 
 MARKS = (0.1, 0.2)
@@ -37,9 +38,14 @@ SPECIMENS: dict[str, dict[str, Any]] = {
     "nio-lsmo": {"uri": "simulated:nio-lsmo"},
     "bfo": {"uri": "simulated:bfo"},
     "graphene-boundary": {"uri": "simulated:graphene", "options": {"defect_statistics": "boundary"}},
+    "graphene-clustered": {"uri": "simulated:graphene", "options": {"defect_statistics": "clustered"}},
     "graphene-uncorrelated": {"uri": "simulated:graphene", "options": {"defect_statistics": "uncorrelated"}},
+    "mos2-clustered": {"uri": "simulated:mos2", "options": {"defect_statistics": "clustered"}},
+    "mos2-boundary": {"uri": "simulated:mos2", "options": {"defect_statistics": "boundary"}},
+    "particles": {"uri": "simulated:particles"},
 }
-LEARNING = ("linear", "max-std")
+WORKFLOWS = ("linear", "dcnn")
+ORDER = (*WORKFLOWS, "max-std", *WITHOUT_VALUES, "oracle")
 
 
 def at_marks(curve: np.ndarray[Any, Any]) -> list[float]:
@@ -47,12 +53,17 @@ def at_marks(curve: np.ndarray[Any, Any]) -> list[float]:
     return [float(curve[curve[:, 1] <= mark + 1e-12, 2][-1]) for mark in MARKS]
 
 
-def one_seed(instrument: dict[str, Any], seed: int, sets: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for policy in LEARNING:
-        tables = {"instrument": instrument, "run": {"seed": seed}, "budget": {"steps": STEPS}}
-        if policy != "linear":
+def one_seed(
+    instrument: dict[str, Any], seed: int, sets: list[str], workflows: list[str], found: dict[str, Any]
+) -> dict[str, Any]:
+    """`found` of an earlier run with these workflows, and what it lacks, measured."""
+    found = dict(found)
+    for policy in [*workflows, *(["max-std"] if "max-std" not in found else [])]:
+        tables: dict[str, Any] = {"instrument": instrument, "run": {"seed": seed}, "budget": {"steps": STEPS}}
+        if policy == "max-std":
             tables["acquisition"] = {"policy": policy}
+        else:
+            tables["descriptor"] = {"workflow": policy}
         with tempfile.TemporaryDirectory() as place:
             begun = time.monotonic()
             summary = Experiment(configuration=load(None, sets, tables), out=Path(place) / "run").run()
@@ -60,16 +71,25 @@ def one_seed(instrument: dict[str, Any], seed: int, sets: list[str]) -> dict[str
                 curve = run.recall_curve
                 assert curve is not None
                 found[policy] = at_marks(curve)
-                if policy == "linear":
-                    found["reachable"] = summary["truth"]["reachable"]
-                    found["foi_sites"] = summary["truth"]["foi_sites"]
-                    found["objects"] = [summary["truth"]["objects_found"], summary["truth"]["objects"]]
-                    found["notices"] = summary["notices"]
-                    found["seconds"] = time.monotonic() - begun
-                    for baseline in WITHOUT_VALUES:
-                        other = run.baseline(baseline)
-                        assert other is not None
-                        found[baseline] = at_marks(other)
+                if policy == "max-std":
+                    found |= fixed(run, curve, summary)
+                    continue
+                found[f"{policy}: objects"] = [summary["truth"]["objects_found"], summary["truth"]["objects"]]
+                found[f"{policy}: notices"] = summary["notices"]
+                found[f"{policy}: seconds"] = time.monotonic() - begun
+    return found
+
+
+def fixed(run: Any, curve: np.ndarray[Any, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    """What does not depend on any value: the baselines and the oracle, at the same cost a frame."""
+    truth = summary["truth"]
+    visits = [int(np.count_nonzero(curve[:, 1] <= mark + 1e-12)) for mark in MARKS]
+    found: dict[str, Any] = {"reachable": truth["reachable"], "foi_sites": truth["foi_sites"]}
+    found["oracle"] = [min(count / truth["foi_sites"], truth["reachable"]) for count in visits]
+    for baseline in WITHOUT_VALUES:
+        other = run.baseline(baseline)
+        assert other is not None
+        found[baseline] = at_marks(other)
     return found
 
 
@@ -78,7 +98,9 @@ def table(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     from scipy.stats import t
 
     rows = {}
-    for policy in (*LEARNING, *WITHOUT_VALUES):
+    for policy in ORDER:
+        if policy not in seeds[0]:
+            continue
         values = np.array([seed[policy] for seed in seeds])
         spread = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(2, np.nan)
         half = spread * (t.ppf(0.975, len(values) - 1) if len(values) > 1 else np.nan)
@@ -107,6 +129,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--specimens", nargs="+", default=list(SPECIMENS), choices=list(SPECIMENS))
+    parser.add_argument("--workflows", nargs="+", default=["linear"], choices=WORKFLOWS)
     parser.add_argument("--set", dest="sets", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "live_simulated.json")
     arguments = parser.parse_args()
@@ -118,18 +141,22 @@ def main() -> None:
         **machine(),
         "specimens": {},
     }
-    if arguments.out.exists():  # a run of some specimens leaves the others of a like run where they are
+    if arguments.out.exists():
         before = json.loads(arguments.out.read_text())
         if {**before, "specimens": {}} == json.loads(json.dumps(result)):
             result["specimens"] = before["specimens"]
     for name in arguments.specimens:
+        left = result["specimens"].get(name, {"seeds": []})["seeds"]
         seeds: list[dict[str, Any]] = []
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            seeds.append(one_seed(SPECIMENS[name], seed, arguments.sets))
-            print(name, seed, {policy: np.round(seeds[-1][policy], 3).tolist() for policy in LEARNING}, flush=True)
-            result["specimens"][name] = {"count": len(seeds), "table": table(seeds), "seeds": seeds}
-            arguments.out.parent.mkdir(exist_ok=True)
-            arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+        for number in range(arguments.seeds):
+            before = left[number] if len(left) == arguments.seeds else {}
+            seed = arguments.first_seed + number
+            seeds.append(one_seed(SPECIMENS[name], seed, arguments.sets, arguments.workflows, before))
+            shown = {policy: np.round(seeds[-1][policy], 3).tolist() for policy in (*arguments.workflows, "oracle")}
+            print(name, seed, shown, flush=True)
+        result["specimens"][name] = {"count": len(seeds), "table": table(seeds), "seeds": seeds}
+        arguments.out.parent.mkdir(exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
         show(name, result["specimens"][name]["table"], len(seeds))
 
 

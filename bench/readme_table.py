@@ -50,8 +50,16 @@ SPECIMENS = {
     "bfo": "BiFeO3 walls",
     "graphene-boundary": "graphene, defects at a boundary",
     "graphene-uncorrelated": "graphene, defects anywhere",
+    "mos2-clustered": "MoS2, defects in clusters",
 }
-POLICIES = {"linear": "probewise", "random": "random", "raster": "raster", "survey-threshold": "survey, threshold"}
+WORKFLOWS = ("linear", "dcnn")
+POLICIES = {
+    "linear": "`linear`",
+    "dcnn": "`dcnn`",
+    "random": "random",
+    "raster": "raster",
+    "survey-threshold": "survey, threshold",
+}
 
 
 def recall(results: Path) -> list[str]:
@@ -74,14 +82,17 @@ def recall(results: Path) -> list[str]:
             rows = found["specimens"][name]["table"]
             cells = [
                 " / ".join(
-                    f"{value:.2f} ± {half:.2f}" if policy == "linear" else f"{value:.2f}"
+                    f"{value:.2f} ± {half:.2f}" if policy in WORKFLOWS else f"{value:.2f}"
                     for value, half in zip(rows[policy]["recall"], rows[policy]["half_interval_95"], strict=True)
                 )
+                if policy in rows
+                else ""
                 for policy in POLICIES
             ]
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
     seeds = " or ".join(str(count) for count in sorted(counts))
-    return [*lines, "", f"Linear workflow, default settings, {seeds} seeds: `python bench/live_simulated.py`."]
+    command = "`python bench/live_simulated.py --workflows linear dcnn`"
+    return [*lines, "", f"Two workflows, default settings, {seeds} seeds: {command}; empty: not run."]
 
 
 def block(results: Path) -> str:

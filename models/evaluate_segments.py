@@ -213,7 +213,7 @@ def draw(path: Path, case: Case, predicted: npt.NDArray[np.int64]) -> None:
 def evaluate(
     segmenter: Segmenter, *, share: float = 1.0, sweeps: bool = True, pictures: Path | None = None
 ) -> dict[str, Any]:
-    """All figures of a segmenter; `share` of the full number of frames; `sweeps` over dose and pixel and all plain frames, too."""
+    """All figures of a segmenter; `share` of all frames; `sweeps` over dose and pixel, and all plain frames."""
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
     kinds = ("crystal", "vacuum", "amorphous") if sweeps else ("amorphous",)

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from _prototype import network_input, resample
+from probewise.image import network_input, resample
 from probewise.types import BoolArray, Float32Array, FloatArray, IntArray
 from scenes import CLASSES, IGNORED, MATERIALS, NATIVE_NM, SIDE, Scene, scenes
 
 DISC_PX = 2.2  # radius of the target disc; neighbours in graphene lie 7.1 px apart
 REAL_DISC_PX = 3.0  # hand labels are a pixel or two off
+SPARSE_GAIN = 4.0  # a frame of few atoms has a hundredth of a lattice's disc pixels
 FAINTEST = 2.0  # single atoms and rims of particles below this SNR are neither asked for nor forbidden
 _VACANCY = CLASSES.index("vacancy")
 _HEAVY = CLASSES.index("heavy")
@@ -55,6 +56,9 @@ def background(random: np.random.Generator, scene: Scene, film: Scene | None) ->
         length = np.exp(random.uniform(math.log(0.4), math.log(6.0))) / scene.pixel_nm
         stain = smooth_noise(random, shape, length) + np.float32(random.uniform(-1.5, 2.0))
         total += np.float32(amount) * np.maximum(stain, 0)
+    if scene.material == "single atoms" and random.random() < 0.4:  # uneven support, much brighter than an atom
+        support = 1.5 + smooth_noise(random, shape, np.exp(random.uniform(0.0, 1.5)) / scene.pixel_nm)
+        total += np.float32(level * np.exp(random.uniform(0.0, 2.5))) * np.maximum(support, 0)
     if random.random() < 0.3:
         y, x = np.meshgrid(np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1]), indexing="ij")
         angle = random.uniform(0, 2 * math.pi)
@@ -115,7 +119,8 @@ def sample(random: np.random.Generator, scene: Scene, film: Scene | None) -> Sam
     faint = (snr * math.sqrt(dose) < FAINTEST) & (scene.label == _HEAVY)
     label = np.where(faint, IGNORED, scene.label)
     zoom = scene.pixel_nm / NATIVE_NM * random.uniform(0.9, 1.1)
-    return finish(random, count(random, total * np.float32(dose)), zoom, scene.yx, label, DISC_PX)
+    gain = SPARSE_GAIN if seen.sum() < 80 else 1.0
+    return finish(random, count(random, total * np.float32(dose)), zoom, scene.yx, label, DISC_PX, gain=gain)
 
 
 def finish(
@@ -125,7 +130,9 @@ def finish(
     yx: FloatArray,
     label: IntArray,
     disc_px: float,
-    background_weight: float = 1.0,
+    *,
+    gain: float = 1.0,
+    outside: float = 1.0,
 ) -> Sample:
     """Resample, cut, normalise, turn, and draw the targets."""
     shape = tuple(max(SIDE, round(side * zoom)) for side in counts.shape)
@@ -136,7 +143,7 @@ def finish(
     frame = frame[corner[0] : corner[0] + SIDE, corner[1] : corner[1] + SIDE]
     image, _ = network_input(np.ascontiguousarray(frame))
     site, weight, kind = targets(places - corner, label, disc_px)
-    weight[weight == 1] = np.where(site[weight == 1] > 0, 1.0, background_weight)
+    weight *= np.float32(gain) * np.where(site > 0, np.float32(1), np.float32(outside))
     return turned(random, Sample(image, site, weight, kind))
 
 
@@ -202,10 +209,10 @@ def real_images(folder: Path) -> list[RealImage]:
 def real_sample(random: np.random.Generator, real: RealImage) -> Sample:
     label = np.full(len(real.yx), _HEAVY)
     zoom = real.pixel_nm / NATIVE_NM * random.uniform(0.85, 1.15)
-    return finish(random, real.counts, zoom, real.yx, label, REAL_DISC_PX, background_weight=0.5)
+    return finish(random, real.counts, zoom, real.yx, label, REAL_DISC_PX, gain=SPARSE_GAIN, outside=0.5)
 
 
-def stream(seed: int, *, pool: int, real: list[RealImage], real_share: float = 0.08) -> Iterator[Sample]:
+def stream(seed: int, *, pool: int, real: list[RealImage], real_share: float = 0.20) -> Iterator[Sample]:
     """Samples without end: a pool of scenes is filled, then renewed little by little.
 
     Each sample comes twice, the second time later and turned: making one takes as long as a step of training on it.

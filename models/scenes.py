@@ -32,8 +32,9 @@ NATIVE_NM = 0.02
 SIDE = 256  # native pixels of a training frame
 EXCESS_VARIANCE = 0.2
 DISC_PX = 2.2  # radius of the target disc; neighbours in graphene lie 7.1 px apart
-FIELD_NM = {"graphene": 24.0, "mos2": 24.0, "particles": 24.0}  # survey field that a specimen is built over
+FIELD_NM = {"graphene": 24.0, "mos2": 20.0, "particles": 24.0}  # survey field that a specimen is built over
 _OTHER_FIELD_NM = 40.0
+_DEFECTS = {"graphene": (8_000, 30_000), "mos2": (20_000, 90_000)}  # of a 200 nm field: 0.5 to 10 % of the sites
 _MARGIN_NM = 0.6  # more than the largest scale jitter takes from a frame
 _CARBON_PER_NM3 = 100.0
 
@@ -49,14 +50,14 @@ _SPECIES: dict[str, tuple[int | None, ...]] = {
 }
 _HOST = {"graphene": 0, "mos2": 1}  # species that a vacancy lacks
 MATERIALS = {
-    "graphene": 0.26,
-    "mos2": 0.20,
-    "nio-lsmo": 0.07,
-    "bfo": 0.06,
-    "strained": 0.03,
-    "particles": 0.10,
-    "single atoms": 0.20,
-    "empty": 0.08,
+    "graphene": 0.15,
+    "mos2": 0.22,
+    "nio-lsmo": 0.04,
+    "bfo": 0.03,
+    "strained": 0.04,
+    "particles": 0.09,
+    "single atoms": 0.25,
+    "empty": 0.18,
 }
 
 
@@ -82,8 +83,8 @@ class Scene:
     unit_snr: FloatArray
 
 
-def single_atoms(seed: int, *, film: bool = True, heavy: bool = True) -> Specimen:
-    """Heavy single atoms, pairs and small clusters on an amorphous carbon film."""
+def single_atoms(seed: int, *, film: bool = True, heavy: bool = True, clusters: bool = True) -> Specimen:
+    """Heavy single atoms on an amorphous carbon film, in half of the specimens pairs and small clusters too."""
     side = _OTHER_FIELD_NM
     model = Model("single atoms", seed, (side, side), ("film",), "count", 1.0)
     random = model.random
@@ -100,7 +101,7 @@ def single_atoms(seed: int, *, film: bool = True, heavy: bool = True) -> Specime
     if heavy:
         middles = random.uniform(0, side, (round(random.uniform(0.05, 0.8) * side**2), 2))
         yx = [middles]
-        if random.random() < 0.5:
+        if random.random() < 0.5 and clusters:
             seeds = middles[random.random(len(middles)) < random.uniform(0.1, 0.5)]
             spread = random.uniform(0.15, 0.5)
             yx += [seeds + random.normal(0, spread, seeds.shape) for _ in range(random.integers(1, 6))]
@@ -115,7 +116,15 @@ def single_atoms(seed: int, *, film: bool = True, heavy: bool = True) -> Specime
 
 
 def random_probe(random: np.random.Generator, material: str) -> Probe:
-    """A probe that resolves the material."""
+    """A probe that resolves the material; often about the simulated microscope's own."""
+    if random.random() < 0.4:
+        own = Probe()
+        return replace(
+            own,
+            convergence_mrad=own.convergence_mrad * random.uniform(0.97, 1.03),
+            source_fwhm_nm=own.source_fwhm_nm * random.uniform(0.8, 1.2),
+            defocus_nm=float(random.normal(0, 1.0)),
+        )
     widest = 0.12 if material == "graphene" else 0.16
     while True:
         voltage = float(random.choice([60.0, 80.0, 120.0, 200.0, 300.0]))
@@ -157,7 +166,7 @@ def _open(random: np.random.Generator, material: str) -> tuple[Specimen, str, tu
     features: tuple[str, ...] = ()
     if material in ("graphene", "mos2"):
         options["defect_statistics"] = str(random.choice(["uncorrelated", "clustered", "boundary"]))
-        options["defects"] = int(random.choice([6000, 25000]))
+        options["defects"] = int(random.choice(_DEFECTS[material]))
     if material == "bfo":
         options["mistilt_pm"] = float(random.uniform(0, 12))
     if random.random() < 0.4:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
-from evaluate_atoms import ROOT, data_folder, evaluate, load_finder, split, summary
+from calibrate import calibrated
+from evaluate_atoms import ROOT, Found, data_folder, evaluate, split, summary
 from export import INPUT, OPSET, OUTPUTS, export, pinned
 from frames import RealImage, Sample, real_images, stream
 from networks import MULTIPLE_OF, AtomNet, ReferenceUNet
@@ -33,6 +34,7 @@ NETWORKS = {"fast": AtomNet, "unet": ReferenceUNet}
 SHIPPED = ROOT / "python" / "probewise" / "models"
 PIXEL_RANGE_NM = (0.01, 0.05)
 MINIATURE = 5.0  # minutes
+RARE = {"vacancy": 20.0, "dopant": 5.0}  # weight in the loss; calibrate.py sets the bias
 BATCH = 8
 RATE = 3e-3
 EMA = 0.998
@@ -62,7 +64,7 @@ def loss_of(network: nn.Module, batch: list[Tensor], class_weight: Tensor) -> Te
     missed = functional.binary_cross_entropy_with_logits(site_logits.float(), site, weight, reduction="sum")
     of_class = functional.cross_entropy(kind_logits.float(), kind, class_weight, ignore_index=-100, reduction="sum")
     labelled = class_weight[kind[kind >= 0]].sum()
-    return 10 * missed / weight.sum() + of_class / labelled.clamp(min=1.0)
+    return 10 * missed / weight.sum() + 2 * of_class / labelled.clamp(min=1.0)
 
 
 def train(
@@ -77,7 +79,8 @@ def train(
     groups = [{"params": decay, "weight_decay": 1e-2}, {"params": rest, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=RATE)
     class_weight = torch.ones(len(CLASSES))
-    class_weight[[CLASSES.index("vacancy"), CLASSES.index("dopant")]] = 2.0
+    for name, factor in RARE.items():
+        class_weight[CLASSES.index(name)] = factor
     batches = DataLoader(Frames(seed, pool, real), BATCH, num_workers=workers, prefetch_factor=8 if workers else None)
     checkpoint.parent.mkdir(exist_ok=True)
     started = said = time.monotonic()
@@ -150,6 +153,22 @@ def card(
     )
 
 
+def ship(
+    mean: nn.Module, steps: int, arguments: argparse.Namespace, trained: list[RealImage], held: list[RealImage]
+) -> None:
+    """Calibrate, export, compare, evaluate; model and card to `arguments.out`."""
+    small = arguments.minutes < MINIATURE
+    path = arguments.out / f"{arguments.name}.onnx"
+    worst = export(calibrated(mean.to(memory_format=torch.contiguous_format), part=0.1 if small else 1.0), path)
+    print(f"{steps} steps; ONNX Runtime and torch differ by at most {worst:.1e}", flush=True)
+    real = {"real_trained": [image.name for image in trained], "real_held_out": [image.name for image in held]}
+    card_path = path.with_suffix(".json")
+    card_path.write_text(card(path, arguments, steps, real, {}).to_json())  # the evaluation loads the model by its card
+    metrics = summary(evaluate(Found(path), trained, held, small=small))
+    card_path.write_text(card(path, arguments, steps, real, metrics).to_json())
+    print(card_path.read_text())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=90.0, help="under 5: a miniature, evaluated on a few frames")
@@ -158,6 +177,7 @@ def main() -> None:
     parser.add_argument("--network", choices=tuple(NETWORKS), default="fast", help="unet is the reference, not shipped")
     parser.add_argument("--fold", type=int, default=0, help="which fourth of the real images is held out")
     parser.add_argument("--start", type=Path, help="weights to start from, as a checkpoint holds them")
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "build" / "atoms.pt", help="written once a minute")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -173,17 +193,9 @@ def main() -> None:
         pool=8 if small else 300,
         workers=0 if small else 1,
         real=trained,
-        checkpoint=ROOT / "build" / f"{arguments.name}.pt",
+        checkpoint=arguments.checkpoint,
     )
-    path = arguments.out / f"{arguments.name}.onnx"
-    worst = export(mean, path)
-    print(f"{steps} steps; ONNX Runtime and torch differ by at most {worst:.1e}", flush=True)
-    real = {"real_trained": [image.name for image in trained], "real_held_out": [image.name for image in held]}
-    card_path = path.with_suffix(".json")
-    card_path.write_text(card(path, arguments, steps, real, {}).to_json())  # the evaluation loads the model by its card
-    metrics = summary(evaluate(load_finder(path), trained, held, small=small))
-    card_path.write_text(card(path, arguments, steps, real, metrics).to_json())
-    print(card_path.read_text())
+    ship(mean, steps, arguments, trained, held)
 
 
 if __name__ == "__main__":

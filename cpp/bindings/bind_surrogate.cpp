@@ -46,16 +46,17 @@ ChoiceRequest to_request(const std::string& policy, const py::dict& parameters, 
   return request;
 }
 
-void tell_one(Engine& engine, std::int64_t index, double value) {
+void tell_one(Engine& engine, std::int64_t index, double value, double noise) {
   py::gil_scoped_release release;
-  engine.surrogate().tell(std::span(&index, 1), std::span(&value, 1));
+  engine.surrogate().tell(std::span(&index, 1), std::span(&value, 1), std::span(&noise, 1));
 }
 
-void tell_many(Engine& engine, const py::array& indices, const py::array& values) {
+void tell_many(Engine& engine, const py::array& indices, const py::array& values, const py::array& noise) {
   const auto where = read_view<std::int64_t>(indices, "index", 1, "(n,)");
   const auto what = read_view<double>(values, "value", 1, "(n,)");
+  const auto error = read_view<double>(noise, "noise", 1, "(n,)");
   py::gil_scoped_release release;
-  engine.surrogate().tell(where, what);
+  engine.surrogate().tell(where, what, error);
 }
 
 py::array_t<double> sample(Engine& engine, const Key& key) {
@@ -128,8 +129,8 @@ void bind_surrogate(py::module_& module) {
           py::arg("points"), py::arg("kernel"), py::arg("lengthscale"), py::arg("variance"), py::arg("noise"),
           py::arg("mean"), py::arg("alpha"), py::arg("single"))
       .def("copy", [](const Engine& engine) { return Engine(engine); })
-      .def("tell_one", &tell_one, py::arg("index"), py::arg("value"))
-      .def("tell_many", &tell_many, py::arg("indices"), py::arg("values"))
+      .def("tell_one", &tell_one, py::arg("index"), py::arg("value"), py::arg("noise"))
+      .def("tell_many", &tell_many, py::arg("indices"), py::arg("values"), py::arg("noise"))
       .def(
           "set_values",
           [](Engine& engine, const py::array& values) {
@@ -185,6 +186,11 @@ void bind_surrogate(py::module_& module) {
                                const auto values = engine.surrogate().values();
                                return py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
                              })
+      .def_property_readonly("noises",
+                             [](const Engine& engine) {
+                               const auto noise = engine.surrogate().noise();
+                               return py::array_t<double>(static_cast<py::ssize_t>(noise.size()), noise.data());
+                             })
       .def_property_readonly("told", [](const Engine& engine) { return engine.surrogate().indices().size(); })
       .def_property_readonly("size", [](const Engine& engine) { return engine.surrogate().candidates().size(); })
       .def_property_readonly("lengthscale",
@@ -198,11 +204,13 @@ void bind_surrogate(py::module_& module) {
       .def_property_readonly(
           "exact_samples", [](const Engine& engine) { return engine.surrogate().sampling() != PriorMethod::fourier; });
   py::class_<Likelihood>(module, "Likelihood")
-      .def(py::init([](const py::array& points, const py::array& residuals, const std::string& kernel, double alpha) {
+      .def(py::init([](const py::array& points, const py::array& residuals, const std::string& kernel, double alpha,
+                       const py::array& noise) {
              return Likelihood(read_view<double>(points, "points", 2, "(n, d)"),
                                static_cast<std::size_t>(points.shape(1)),
-                               read_view<double>(residuals, "residuals", 1, "(n,)"), parse_kernel(kernel), alpha);
+                               read_view<double>(residuals, "residuals", 1, "(n,)"), parse_kernel(kernel), alpha,
+                               read_view<double>(noise, "noise", 1, "(n,)"));
            }),
-           py::arg("points"), py::arg("residuals"), py::arg("kernel"), py::arg("alpha"))
+           py::arg("points"), py::arg("residuals"), py::arg("kernel"), py::arg("alpha"), py::arg("noise"))
       .def("evaluate", &evaluate, py::arg("lengthscale"), py::arg("variance"), py::arg("noise"));
 }

@@ -76,6 +76,25 @@ TEST_CASE("a believer batch holds distinct candidates and leaves the process as 
   }
 }
 
+TEST_CASE("a batch that fails half way leaves the process as it was") {
+  for (const Kernel kernel : {Kernel::rbf, Kernel::matern52}) {
+    Engine engine = lattice_engine(kernel);
+    const std::vector<std::int64_t> told{10, 11};
+    const std::vector<double> values{0.0, 0.99e150};  // the slope goes on beyond 1e150, which cannot be told
+    engine.surrogate().tell(told, values);
+    const double mean = engine.surrogate().mean()[12], deviation = engine.surrogate().deviation()[12];
+    REQUIRE(mean > 1e150);
+    ChoiceRequest request;
+    request.policy = Policy::upper_confidence_bound;
+    std::vector<std::int64_t> chosen(3);
+    CHECK_THROWS_AS(engine.choose(request, chosen), std::invalid_argument);
+    CHECK(engine.surrogate().indices().size() == 2);
+    CHECK(engine.surrogate().mean()[12] == mean);
+    CHECK(engine.surrogate().deviation()[12] == deviation);
+    CHECK(chosen[0] == 12);
+  }
+}
+
 TEST_CASE("path translates the template to the site") {
   Engine engine = lattice_engine(Kernel::rbf);
   std::vector<double> centres(2 * 72, 0.25);

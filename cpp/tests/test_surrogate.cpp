@@ -141,19 +141,41 @@ TEST_CASE("a replicate without noise takes a jitter and stays finite") {
   CHECK(process.mean()[4] == doctest::Approx(1.0));
 }
 
+TEST_CASE("noise of single values is kept through copies, rewinds and failed tells") {
+  GaussianProcess process = lattice_process(Kernel::matern52);
+  const std::vector<std::int64_t> indices{3, 20}, wrong{5, 99};
+  const std::vector<double> values{1.0, -1.0}, noise{0.5, 0.0};
+  process.tell(indices, values, noise);
+  const double mean = process.mean()[3];
+  CHECK(mean == doctest::Approx(1.5 / (1.5 + 1e-2 + 0.5)).epsilon(0.05));  // the other value is far away
+  CHECK_THROWS_AS(process.tell(wrong, values, noise), std::invalid_argument);
+  CHECK_THROWS_AS(process.tell(indices, values, std::vector<double>{0.5}), std::invalid_argument);
+  CHECK_THROWS_AS(process.tell(indices, values, std::vector<double>{0.5, -0.5}), std::invalid_argument);
+  process.remember();
+  process.tell(indices, values, noise);
+  process.rewind();
+  CHECK(process.noise().size() == 2);
+  GaussianProcess copy(process);
+  copy.set_hyperparameters(Hyperparameters{{2.0, 2.0}, 1.5, 1e-2});
+  CHECK(copy.mean()[3] == mean);
+  CHECK(copy.noise()[0] == 0.5);
+}
+
 TEST_CASE("likelihood of the fit agrees with that of the process, and its gradient with differences") {
   for (const Kernel kernel : {Kernel::rbf, Kernel::matern12, Kernel::matern32, Kernel::matern52, Kernel::rq,
                               Kernel::product_matern12, Kernel::product_matern32, Kernel::product_matern52}) {
     GaussianProcess process = lattice_process(kernel);
-    std::vector<double> points, values;
+    std::vector<double> points, values, noise;
     for (const std::int64_t index : {0, 5, 9, 17, 23, 30, 17}) {
       const double value = std::sin(static_cast<double>(index));
-      tell(process, index, value);
+      const double own = 0.1 * static_cast<double>(index % 3);
+      process.tell(std::span(&index, 1), std::span(&value, 1), std::span(&own, 1));
+      noise.push_back(own);
       points.push_back(static_cast<double>(index / 7));
       points.push_back(static_cast<double>(index % 7));
       values.push_back(value);
     }
-    probewise::Likelihood likelihood(points, 2, values, kernel, 1.0);
+    probewise::Likelihood likelihood(points, 2, values, kernel, 1.0, noise);
     const Hyperparameters at{{2.0, 2.0}, 1.5, 1e-2};
     std::vector<double> gradient(4), unused(4);
     const double value = likelihood.evaluate(at, gradient);

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from probewise import acquisition as acquisition
     from probewise import scan as scan
     from probewise.acquisition import choose as choose
+    from probewise.descriptors import LatentEncoder as LatentEncoder
     from probewise.descriptors import Unmixing as Unmixing
     from probewise.descriptors import select_component as select_component
     from probewise.descriptors import sliding_spectra as sliding_spectra
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from probewise.errors import InstrumentError as InstrumentError
     from probewise.errors import StorageError as StorageError
     from probewise.experiment import Experiment as Experiment
+    from probewise.experiment import Values as Values
     from probewise.experiment import open_run as open_run
     from probewise.image import AtomFinder as AtomFinder
     from probewise.image import extract_patches as extract_patches
@@ -45,6 +47,7 @@ _HOME = {
     "acquisition": "probewise.acquisition",
     "scan": "probewise.scan",
     "choose": "probewise.acquisition",
+    "LatentEncoder": "probewise.descriptors",
     "Unmixing": "probewise.descriptors",
     "select_component": "probewise.descriptors",
     "sliding_spectra": "probewise.descriptors",
@@ -68,6 +71,7 @@ _HOME = {
     "Lattice": "probewise.types",
     "RasterROI": "probewise.types",
     "ScanPath": "probewise.types",
+    "Values": "probewise.experiment",
 }
 _MODULES = ("acquisition", "scan")
 

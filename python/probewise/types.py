@@ -12,10 +12,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from probewise.shown import Shown, axes_or_new
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
@@ -246,8 +251,8 @@ class Armed:
     duration_ns: int
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
+@dataclass(frozen=True, eq=False, repr=False)
+class Frame(Shown):
     """What one scan gave.
 
     counts       (channels, rows, cols) float32 for a RasterROI, (channels, n) for a ScanPath (masked samples too)
@@ -290,6 +295,26 @@ class Frame:
         out = np.empty(self.scan.shape, dtype=np.float32)
         image.to_image(self.scan.pixel, np.ascontiguousarray(self.counts[channel]), out)
         return out
+
+    def plot(self, channel: int = 0, *, axes: Axes | None = None) -> Axes:
+        """Draw one channel in nm from the top left corner; returns the axes."""
+        size = self.scan.size_yx if isinstance(self.scan, RasterROI) else (1.0, 1.0)
+        height, width = (side * share for side, share in zip(self.context.fov_nm, size, strict=True))
+        axes = axes_or_new(axes)
+        axes.imshow(self.image(channel), extent=(0.0, width, height, 0.0), cmap="gray")
+        axes.set(xlabel="x, nm", ylabel="y, nm", title=self.channels[channel])
+        return axes
+
+    def _facts(self) -> dict[str, str]:
+        rows, cols = self.shape
+        return {
+            "shape": f"{rows} x {cols}",
+            "channels": ", ".join(self.channels),
+            "pixel_nm": f"{self.pixel_nm[0]:.4g} x {self.pixel_nm[1]:.4g}",
+            "centre_nm": f"{self.context.shift_nm[0]:.4g}, {self.context.shift_nm[1]:.4g}",
+            "duration_s": f"{self.duration_ns * 1e-9:.4g}",
+            "notices": str(len(self.notices)),
+        }
 
 
 @runtime_checkable

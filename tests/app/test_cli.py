@@ -56,13 +56,20 @@ BAD_USAGE = {
     "zero size": (["run", "--set", "survey.shape=[0,64]"], "survey.shape"),
     "site outside the field": (["run", "--set", "sites.list=[[500,3]]"], "sites.list holds [500, 3] nm, expected"),
     "unknown specimen": (["run", "--specimen", "nope"], "specimen is 'nope', expected one of nio-lsmo"),
-    "unknown scheme": (["run", "--instrument", "foo:bar"], "instrument is 'foo:bar', expected a URI"),
+    "unknown scheme": (["run", "--instrument", "foo:bar"], "instrument.uri is 'foo:bar', expected a URI"),
     "two sources": (["run", "--specimen", "bfo", "--image", "a.npy"], "got --specimen and --image, expected one"),
-    "unknown workflow": (["run", "--workflow", "dcnn"], "descriptor.workflow is 'dcnn', expected"),
+    "unknown workflow": (["run", "--workflow", "telepathy"], "descriptor.workflow is 'telepathy', expected"),
     "unknown policy": (["run", "--policy", "best"], "acquisition.policy is 'best', expected"),
     "negative steps": (["run", "--steps", "-1"], "budget.steps is -1, expected"),
     "nobody to ask": (["run", "--component", "ask"], "component.by: got ask without a terminal to answer at, expected"),
     "missing template": (["run", "--component", "absent.npy"], "absent.npy"),
+    "no array": (["run", "--component", "text.npy"], "component.by: 'text.npy' holds no template, expected an array"),
+    "empty template": (["run", "--component", "empty.npy"], "component.by: 'empty.npy' holds no template, expected"),
+    "objects": (["run", "--component", "objects.npy"], "component.by: 'objects.npy' holds no template, expected"),
+    "template with gaps": (["run", "--component", "gaps.npy"], "component.by: template 'gaps.npy' is not finite"),
+    "tiny pixels": (["run", "--set", "sites.pixel_nm=1e-9"], "sites.pixel_nm gives a scan of 8000000000 x 8000000000"),
+    "large survey": (["run", "--set", "survey.shape=[99999,9999]"], "survey.shape gives a scan of 99999 x 9999 pixels"),
+    "short dwell": (["run", "--set", "scan.dwell_ns=1"], "scan.dwell_ns is 1, expected"),
     "missing picture": (["run", "--image", "absent.png", "--set", "sites.side_nm=1"], "absent.png: no such file"),
     "corrupt picture": (["run", "--image", "corrupt.png"], "corrupt.png: cannot be read"),
     "missing configuration": (["run", "absent.toml"], "absent.toml"),
@@ -82,7 +89,25 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, here, capsys
     (here / "used" / "something").touch()
     (here / "corrupt.png").write_bytes(b"not a picture")
     (here / "broken.toml").write_text("x = [")
+    (here / "text.npy").write_text("not an array")
+    (here / "empty.npy").touch()
+    np.save(here / "objects.npy", np.array([{}], dtype=object))
+    np.save(here / "gaps.npy", np.array([1.0, np.nan]))
     assert expected in one_line(capsys, 2, arguments)
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["new folder", "empty folder"])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--specimen", "nope"], ["--instrument", "foo:bar"], ["--image", "absent.png"], ["--component", "absent.npy"]],
+    ids=lambda wrong: wrong[0],
+)
+def test_a_refused_run_leaves_its_folder_to_the_corrected_one(wrong, made, here, capsys):
+    if made:
+        (here / "r").mkdir()
+    one_line(capsys, 2, ["run", *small(), *wrong, "--steps", "0", "--out", "r"])
+    assert (here / "r").exists() == made
+    assert cli.status(["run", *small(), "--steps", "0", "--out", "r"]) == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -188,7 +213,8 @@ def test_the_configuration_is_printed_and_read_back(here, capsys):
     Path("again.toml").write_text(text)
     assert cli.status(["config", "again.toml"]) == 0
     assert capsys.readouterr().out == text
-    assert "beta = 2.5" in text
+    for line in ("beta = 2.5", "fov_nm = 200.0", 'policy = "ucb"', "border = 1", "# steps = 60, and the stop rule"):
+        assert f"\n{line}" in text
     assert cli.status(["config", "--schema"]) == 0
     assert "instrument" in json.loads(capsys.readouterr().out)["properties"]
 
@@ -200,7 +226,7 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.strip() == probewise.__version__
     assert cli.status(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("run", "survey", "resume", "report", "export", "config", "doctor"):
+    for command in ("run", "survey", "resume", "report", "export", "config", "models", "doctor"):
         assert f"\n  {command} " in shown
 
 
@@ -247,5 +273,7 @@ def test_a_second_signal_aborts_at_once(here):
     running.send_signal(signal.SIGINT)
     time.sleep(0.2)
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=15)  # far less than the step's 20 s
+    _, said = running.communicate(timeout=15)  # far less than the step's 20 s
     assert running.returncode == 130
+    assert "aborted: " in said
+    assert not Path("r/report.png").exists()

@@ -106,5 +106,5 @@ def test_a_failed_export_leaves_the_old_file_and_no_other(run, tmp_path):
 def test_wrong_names_and_places_are_refused(run, tmp_path):
     with pytest.raises(ConfigurationError, match=r"OUT: got run\.h5, expected a name that ends in \.hspy"):
         export_hspy(run, tmp_path / "run.h5")
-    with pytest.raises(StorageError, match=r"run\.hspy: got .*, expected a writable place"):
+    with pytest.raises(StorageError, match=r"run\.hspy: got No such file or directory, expected a writable place$"):
         export_hspy(run, tmp_path / "absent" / "run.hspy")

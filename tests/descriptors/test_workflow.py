@@ -69,10 +69,10 @@ def test_unknown_phase_calls_for_a_refit(sites):
     known, unknown = workflow.residual(descriptions[10]), workflow.residual(descriptions[11])
     assert unknown.mean() > 1.5 * known.mean()
     assert workflow.needs_refit([unknown])
-    assert workflow.needs_refit([float(known.mean()), float(unknown.mean())])
+    assert workflow.needs_refit([known, unknown])
     assert not workflow.needs_refit([])
-    assert workflow.needs_refit([0.0] * 30)
-    assert not workflow.needs_refit([0.0] * 29)
+    assert workflow.needs_refit([known] * 20)
+    assert not workflow.needs_refit([known] * 19)
     workflow.fit(descriptions)
     assert not workflow.needs_refit([workflow.residual(descriptions[11])])
 

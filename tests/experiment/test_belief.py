@@ -48,6 +48,34 @@ def test_a_record_gives_the_same_state_to_the_bit(offset: str) -> None:
     assert living.std.tobytes() == again.std.tobytes()
 
 
+def with_variances(offset: str) -> Belief:
+    """Frames with variances of their own among frames without."""
+    belief = told(offset, VALUES)
+    for number, value in enumerate([20.0, 3.0, 2.0], start=20):
+        belief.tell(number * 7, np.array([number * 7]), np.array([value]), np.array([100.0 if value > 10 else 0.1]))
+    return belief
+
+
+@pytest.mark.parametrize("offset", ["level", "lowest"])
+def test_variances_scale_with_the_values_and_come_back_to_the_bit(offset: str) -> None:
+    living, again = with_variances(offset), with_variances(offset)
+    record = living.fit()
+    again.apply(record)
+    assert living.mean.tobytes() == again.mean.tobytes()
+    assert living.std.tobytes() == again.std.tobytes()
+    plain = GaussianProcess(
+        living.candidates.space, kernel="matern52", lengthscale=record.lengthscale, variance=record.variance,
+        noise=record.noise,
+    )  # fmt: skip
+    indices = np.concatenate([frame.candidates for frame in living.told])
+    values = np.concatenate([frame.values for frame in living.told])
+    own = np.concatenate([np.zeros(8), [100.0, 0.1, 0.1]])
+    plain.tell(indices, (values - record.offset) / record.scale, noise=own / record.scale**2)
+    np.testing.assert_allclose(living.mean, plain.mean * record.scale + record.offset, rtol=1e-12)
+    if offset == "level":
+        assert record.offset == pytest.approx(plain.level() * record.scale + record.offset, rel=1e-9)
+
+
 FIT = FitRecord(3.0, 1.0, 0.01, 0.0, 1.0, -3.0, (), 9, 0.5, True)
 
 

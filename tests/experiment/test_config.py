@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probewise.errors import ConfigurationError
-from probewise.experiment.config import Configuration, load
+from probewise.experiment import Experiment, open_run
+from probewise.experiment.config import Configuration
+from probewise.experiment.loading import load
+from probewise.experiment.resolved import digest, resolved
 
 DEFAULTS = {  # the contract's table of defaults
     ("instrument", "idle"): "blank",
@@ -90,6 +93,7 @@ def test_lines_are_discarded_where_there_are_lines() -> None:
         ("sites.list=[]", ("sites.list", "at least 1")),
         ("component.by='spacing'", ("component.by is 'spacing'", "spacing_nm", "FILE.npy")),
         ("component.sense='high'", ("component.sense", "deviation")),
+        ("instrument.uri=''", ("instrument.uri is ''", "a text that is not empty")),
         ("sites.exclude=[700]", ("sites.exclude", "700", "below 625")),
         ("sites.window_px=56", ("sites.window_px", "replay")),
         ("descriptor.window_px=500", ("descriptor.window_px is 500", "400 px")),
@@ -119,6 +123,11 @@ def test_a_wrong_setting_is_one_line_that_names_it(setting: str, says: tuple[str
     assert "\n" not in message
     for part in says:
         assert part in message
+
+
+def test_a_list_of_sites_has_no_finer_lattice() -> None:
+    with pytest.raises(ConfigurationError, match=r"surrogate\.refine is 2 with sites\.list, expected 1"):
+        load(sets=["sites.list=[[50.0,50.0]]", "surrogate.refine=2"])
 
 
 def test_a_dose_budget_needs_a_current() -> None:
@@ -182,11 +191,73 @@ def test_toml_round_trip(instrument: dict[str, object], seed: int, steps: int | 
     assert configuration.budget.given is (steps is not None)
 
 
+RESOLVED: dict[str, tuple[list[str], dict[str, dict[str, object]]]] = {
+    "default": (
+        [],
+        {
+            "instrument": {"fov_nm": 200.0, "beam_current_pA": 60.0},
+            "sites": {"border": 1, "pixel_nm": 0.02, "window_px": None},
+            "scan": {"discard_lines": 2},
+            "descriptor": {"window_px": 128, "step_px": 64},  # 2.56 nm of 0.02 nm
+            "surrogate": {"refine": 2},
+            "acquisition": {"policy": "ucb", "beta": 1.0, "xi": None, "threshold": None},
+            "start": {"sites": 20},
+        },
+    ),
+    "own window": (["descriptor.window_px=100"], {"descriptor": {"window_px": 100, "step_px": 50}}),
+    "small sites": (["sites.side_nm=1.5"], {"descriptor": {"window_px": 74, "step_px": 37}}),  # 75 px, even
+    "discover": (["acquisition.objective=discover"], {"acquisition": {"policy": "straddle", "beta": 1.96}}),
+    "own policy": (["acquisition.policy=log-ei"], {"acquisition": {"beta": None, "xi": 0.0}}),
+    "baseline": (["acquisition.policy=halton"], {"acquisition": {"policy": "halton", "beta": None}}),
+    "point": (["measure.kind=point"], {"surrogate": {"refine": 1}, "descriptor": {"window_px": None}}),
+    "list": (["sites.list=[[50.0,50.0]]"], {"surrogate": {"refine": 1}, "sites": {"border": None}}),
+    "picture": (
+        ["instrument.uri='image:a.png'"],
+        {"instrument": {"fov_nm": None, "beam_current_pA": None}, "sites": {"pixel_nm": None}},
+    ),
+    "replay": (
+        ["instrument.uri='image:a.png'", "run.replay=true", "sites.window_px=32"],
+        {"sites": {"border": 0, "window_px": 32, "step_px": 8}, "surrogate": {"refine": 1}},
+    ),
+    "told map": (["instrument.uri='image:a.npz'", "run.replay=true"], {"start": {"sites": 4}}),
+    "oblong": (["instrument.fov_nm=[200,240]"], {"instrument": {"fov_nm": (200.0, 240.0)}}),
+}
+
+
+@pytest.mark.parametrize(("sets", "expected"), RESOLVED.values(), ids=RESOLVED.keys())
+def test_what_is_decided_by_the_rest_is_written_out(
+    tmp_path: Path, sets: list[str], expected: dict[str, dict[str, object]]
+) -> None:
+    given = load(sets=sets)
+    whole = resolved(given)
+    for name, table in expected.items():
+        assert {key: getattr(getattr(whole, name), key) for key in table} == table
+    path = tmp_path / "again.toml"
+    path.write_text(whole.to_toml())
+    again = load(path)
+    assert again == whole == resolved(again)
+    assert digest(again) == digest(given)
+    assert not again.budget.given  # 60 steps given would switch the objective's stop rule off
+
+
+def test_a_resolved_configuration_does_the_same(tmp_path: Path) -> None:
+    sets = [
+        "survey.shape=[64,64]", "sites.shape=[9,9]", "instrument.fov_nm=36", "sites.side_nm=4", "sites.pixel_nm=0.0625",
+        "descriptor.components=2", "start.sites=6", "budget.steps=9",
+    ]  # fmt: skip
+    maps = []
+    for name, configuration in (("given", load(sets=sets)), ("resolved", resolved(load(sets=sets)))):
+        Experiment(configuration=configuration, out=tmp_path / name).run()
+        with open_run(tmp_path / name) as run:
+            maps.append((run.visited.tolist(), run.mean.tobytes()))
+    assert maps[0] == maps[1]
+
+
 def test_schema_and_digest() -> None:
     configuration = load()
     assert "side_nm" in str(configuration.json_schema())
-    assert configuration.digest() == load(sets=["run.out=elsewhere"]).digest()
-    assert configuration.digest() != load(sets=["run.seed=1"]).digest()
+    assert digest(configuration) == digest(load(sets=["run.out=elsewhere"]))
+    assert digest(configuration) != digest(load(sets=["run.seed=1"]))
 
 
 @pytest.mark.parametrize("by", ["rare", "residual", "intensity", "spacing_nm", "spacing_2_nm", "template.npy", 2])

@@ -10,33 +10,25 @@ import numpy as np
 import pytest
 
 from probewise.errors import ConfigurationError
-from probewise.experiment import Experiment, SiteState, open_run
+from probewise.experiment import Experiment, SiteState, Values, open_run
 from probewise.experiment.belief import Belief, FitRecord
-from probewise.experiment.config import load
 from probewise.experiment.describer import Scalarized
 from probewise.experiment.learner import NO_VALUE, Learner
+from probewise.experiment.loading import load
 from probewise.experiment.sites import Candidates
 from probewise.types import Description, FloatArray, SiteLattice
 
 
-class Gaps(Scalarized):
-    """Values as given; NaN is a site where nothing could be read off."""
-
-    def __init__(self) -> None:
-        super().__init__(float)
-
-    def value(self, description: Description) -> float:
-        return float(description.features[0, 0])
-
-
 def description(value: float) -> Description:
-    return Description(np.array([[value]], dtype=np.float32), np.array([[0.5, 0.5]]), {})
+    """Of a value, or of a frame that showed nothing to value (NaN)."""
+    values = np.array([value])[np.isfinite([value])]
+    return Scalarized(lambda frame: Values(values, np.full((len(values), 2), 0.5))).describe(None)
 
 
 def learner() -> Learner:
     candidates = Candidates.over(SiteLattice((10, 10), 1.0, (20.0, 20.0)), 1)
     configuration = load()
-    return Learner(Gaps(), Belief(candidates, configuration.surrogate), configuration, 4)
+    return Learner(Scalarized(float), Belief(candidates, configuration.surrogate), configuration, 4)
 
 
 def test_a_site_without_a_value_is_not_told() -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import resource
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import numpy as np
 import pytest
 
 from fakes import Fault
-from probewise.errors import ConfigurationError, InstrumentError, ScanError, StorageError
-from probewise.experiment import Experiment, SiteState, open_run
+from probewise.errors import ConfigurationError, InstrumentError, ModelError, ScanError, StorageError
+from probewise.experiment import Experiment, SiteState, Values, open_run
 from probewise.experiment.config import BASELINES
 from probewise.types import Frame, Limits
 from tiny_experiment import FREE, fake, mean, resumed, tables, tiny
@@ -161,23 +163,101 @@ def test_an_exception_of_the_driver_leaves_the_beam_safe(tmp_path: Path) -> None
     assert instrument.beam == "blanked"
 
 
-def test_an_unusable_value_is_refused(tmp_path: Path) -> None:
+def divided(frame: Frame) -> float:
+    return 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("scalarize", "says"),
+    [
+        (lambda frame: float("nan"), "returned nan, expected finite numbers"),
+        (lambda frame: (1.0, -1.0), "returned (1.0, -1.0), expected finite numbers, the variance not negative"),
+        (lambda frame: (1.0, math.inf), "returned (1.0, inf), expected finite numbers"),
+        (lambda frame: "x", "returned 'x', expected a number, (value, variance) or probewise.Values"),
+        (lambda frame: None, "returned None, expected a number"),
+        (lambda frame: (1.0, 2.0, 3.0), "returned (1.0, 2.0, 3.0), expected a number"),
+        (lambda frame: np.zeros(2), "returned array([0., 0.]), expected a number"),
+        (divided, "raised ZeroDivisionError: division by zero"),
+        (lambda frame: Values([1.0], [[0.5, 1.5]]), "raised ValueError: centre_yx holds 1.5, expected fractions"),  # type: ignore[arg-type]
+    ],
+    ids=["nan", "variance", "infinite", "text", "none", "three", "array", "exception", "place"],
+)  # fmt: skip
+def test_an_unusable_value_ends_the_run_and_the_corrected_callable_goes_on(
+    tmp_path: Path, scalarize: Callable[[Frame], Any], says: str
+) -> None:
+    def from_the_third_on(frame: Frame) -> Any:
+        return mean(frame) if frame.sequence < 4 else scalarize(frame)  # the survey is frame 1
+
     instrument = fake()
-    with pytest.raises(ValueError, match="scalarize returned"):
-        tiny(tmp_path / "r", instrument, measure={"scalarize": lambda frame: float("nan")}).run()
+    with pytest.raises(ConfigurationError) as caught:
+        tiny(tmp_path / "r", instrument, measure={"scalarize": from_the_third_on}).run()
+    assert f"measure.scalarize {says}" in str(caught.value)
     assert instrument.beam == "blanked"
+    with open_run(tmp_path / "r") as run:
+        assert len(run.visited) == 2
+    assert resumed(tmp_path / "r").run()["measured"] == 20
 
 
-def test_a_value_with_a_variance(tmp_path: Path) -> None:
-    summary = tiny(tmp_path / "r", measure={"scalarize": lambda frame: (mean(frame), 0.1)}).run()
-    assert summary["measured"] == 20
+def test_an_own_error_of_a_callable_keeps_its_class(tmp_path: Path) -> None:
+    def dark(frame: Frame) -> float:
+        raise ModelError("no answer in time")
+
+    with pytest.raises(ModelError, match="no answer in time"):
+        tiny(tmp_path / "r", measure={"scalarize": dark}).run()
+
+
+def test_a_large_variance_is_not_trusted(tmp_path: Path) -> None:
+    def doubtful(frame: Frame) -> tuple[float, float]:
+        value = mean(frame)
+        return (value + 30.0, 1e4) if frame.sequence % 4 == 0 else (value, 0.01)
+
+    deviations = {}
+    for name, scalarize in (("told", doubtful), ("not told", lambda frame: doubtful(frame)[0])):
+        tiny(tmp_path / name, measure={"scalarize": scalarize}, acquisition={"policy": "halton"}).run()
+        with open_run(tmp_path / name) as run:
+            y, x = run.sites.centres_nm.T - 50.0
+            true = 50.0 + 40.0 * np.exp(-((y - 20.0) ** 2 + (x + 30.0) ** 2) / 800.0)
+            deviations[name] = float(np.abs(run.mean - true)[run.visited].mean())
+    # five of twenty values are 30 too high; known as doubtful they hardly count
+    assert deviations["told"] < deviations["not told"] / 2
+
+
+def test_several_values_are_told_where_they_lie(tmp_path: Path) -> None:
+    """A ramp across each frame: with two candidates a side the map rises within every site."""
+
+    def halves(frame: Frame) -> Values:
+        return Values([0.0, 1.0, 1.0], [[0.5, 0.25], [0.25, 0.75], [0.75, 0.75]], [0.01, 0.01, 0.02])  # type: ignore[arg-type]
+
+    changes = {"measure": {"scalarize": halves}, "acquisition": {"policy": "raster"}}
+    tiny(tmp_path / "fine", surrogate={"refine": 2}, **changes).run()
+    with open_run(tmp_path / "fine") as run:
+        assert run.candidates == (20, 20)
+        columns = run.mean.reshape(run.candidates)[2:4].reshape(2, 10, 2)[:, 1:9]  # the first row of free sites
+        assert (columns[..., 1] - columns[..., 0]).min() > 0.3
+        # weights 100, 100 and 50
+        np.testing.assert_allclose(run.values, 0.6, rtol=1e-12)
+    tiny(tmp_path / "coarse", **changes).run()
+    with open_run(tmp_path / "coarse") as run:
+        np.testing.assert_allclose(run.mean[run.visited], 0.6, atol=1e-6)
+
+
+def test_frames_that_show_nothing_to_value_are_measured(tmp_path: Path) -> None:
+    nothing = Values(np.empty(0), np.empty((0, 2)))
+    summary = tiny(tmp_path / "r", measure={"scalarize": lambda frame: nothing}, budget={"steps": 8}).run()
+    assert summary["measured"] == 8
+    assert any("gave no finite value" in text for text in summary["notices"])
+    with open_run(tmp_path / "r") as run:
+        assert np.isnan(run.values).all()
 
 
 def test_positions_are_refused_before_the_beam_moves(tmp_path: Path) -> None:
     instrument = fake(limits=Limits(channels=("HAADF",), max_fov_nm=4.0))
+    experiment = tiny(tmp_path / "r", instrument)
     with pytest.raises(ConfigurationError, match=r"a field of 8 nm, expected at most 4"):
-        tiny(tmp_path / "r", instrument).run()
+        experiment.run()
     assert instrument.calls("start") == 0
+    assert experiment.directory is None
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from probewise.experiment import Experiment, open_run
-from probewise.experiment.config import load
+from probewise.experiment.loading import load
 from probewise.experiment.policy import farthest
 from probewise.experiment.sites import Candidates, SiteList, averages, sites_of
 from probewise.types import Frame, SiteLattice

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from probewise.errors import ConfigurationError, StorageError
-from probewise.experiment import open_run
+from probewise.experiment import Experiment, Values, open_run
 from probewise.experiment.journal import FILE, Journal
-from tiny_experiment import resumed, tiny
+from probewise.types import Frame
+from tiny_experiment import fake, resumed, tiny
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("reserved", "scanned", "described", "learnt", "committed")
@@ -32,6 +33,27 @@ def outcome(directory: Path) -> tuple[Any, ...]:
         del summary["dose"]["lost_electrons"]
         frames = [frame.counts.tobytes() for frame in run.frames]
         return summary, run.visited.tolist(), frames, run.mean.tobytes(), run.std.tobytes(), run.values.tolist()
+
+
+def spread(frame: Frame) -> Values:
+    """Both halves of a frame, with the variances of their means."""
+    halves = np.array_split(frame.image().astype(np.float64), 2)
+    return Values(
+        np.array([half.mean() for half in halves]),
+        np.array([[0.25, 0.5], [0.75, 0.5]]),
+        np.array([half.var() / half.size for half in halves]),
+    )
+
+
+def test_values_with_variances_resume_to_the_bit(tmp_path: Path) -> None:
+    changes = {**BATCHES, "measure": {"scalarize": spread}}
+    tiny(tmp_path / "whole", **changes).run()
+    experiment = tiny(tmp_path / "cut", **changes)
+    for _ in range(13):
+        experiment.step()
+    experiment.close()
+    Experiment.resume(tmp_path / "cut", fake(), scalarize=spread).run()
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("changes", [{}, BATCHES], ids=["single", "batches"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from probewise.experiment import Experiment
-from probewise.experiment.config import load
+from probewise.experiment.loading import load
 from probewise.experiment.summary import _real_clock
 from tiny_experiment import fake, tables, tiny
 

@@ -94,7 +94,8 @@ def test_a_shifted_map_gives_shifted_atoms():
     small = field(4, (30, 30), 2.0)
     large = np.zeros((60, 70), dtype=np.float32)
     large[13:43, 21:51] = small
-    np.testing.assert_allclose(pw.find_atoms(large[None]).yx, pw.find_atoms(small[None]).yx + [13, 21], atol=1e-10)
+    moved = pw.find_atoms(small[None]).yx + np.array([13, 21])
+    np.testing.assert_allclose(pw.find_atoms(large[None]).yx, moved, atol=1e-10)
 
 
 def test_names_go_with_the_labels():

@@ -124,9 +124,7 @@ def test_shrinking_is_the_exact_mean_over_the_new_pixel(rows, cols, data):
 def test_growing_is_linear_between_pixel_centres(rows, cols, more_rows, more_cols):
     shape = (rows + more_rows, cols + more_cols)
     image = np.random.default_rng(rows * 100 + cols).normal(0, 1, (rows, cols)).astype(np.float32)
-    y, x = (
-        (np.arange(new) + 0.5) * old / new - 0.5 for new, old in zip(shape, image.shape, strict=True)
-    )
+    y, x = ((np.arange(new) + 0.5) * old / new - 0.5 for new, old in zip(shape, image.shape, strict=True))
     grid = np.meshgrid(y, x, indexing="ij")
     expected = ndimage.map_coordinates(image.astype(np.float64), grid, order=1, mode="nearest")
     np.testing.assert_allclose(resample(image, shape), expected, atol=2e-6)

@@ -159,7 +159,7 @@ def test_a_quarter_turn_of_the_scan_turns_the_picture(grey):
         (RasterROI((4, 4), 100), Context((9.6, 12.8), rotation_rad=0.3), "expected within the picture"),
         (vector([[0.5, 1.01]]), None, "expected within the picture"),
         (vector([[0.5, math.nan]]), None, "expected within the picture"),
-        (vector(np.empty((0, 2))), None, "scan has no samples"),
+        (vector(np.empty((0, 2))), None, "scan has 0 samples, expected 1 to"),
         (RasterROI((4, 4), 2_000_000_000), None, "dwell_ns is 2000000000"),
         (RasterROI((10_000, 10_000), 100), None, "scan has 100000000 samples"),
     ],

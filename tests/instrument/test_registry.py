@@ -52,6 +52,12 @@ def test_unknown_scheme_lists_the_known_ones(backends, uri):
         open_instrument(uri)
 
 
+@pytest.mark.parametrize("uri", [3, None, b"fake:x"])
+def test_a_uri_is_a_string(backends, uri):
+    with pytest.raises(TypeError, match=r"uri is .*, expected a string such as"):
+        open_instrument(uri)
+
+
 def test_unknown_option_is_named_with_the_known_ones(backends):
     with pytest.raises(ConfigurationError, match="option fow_nm = 3 is unknown to fake:, expected fov_nm"):
         open_instrument("fake:x", fow_nm=3)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
-from probewise.instrument.simulated import Detector, Distortions, open_simulated
+from probewise.instrument.simulated import Detector, Distortions, SimulatedInstrument, open_simulated
+from probewise.instrument.specimens import build
 from probewise.types import Capability, Checkpointed, Context, Instrument, RasterROI, ScanPath
 
 STILL, IDEAL = Distortions.none(), Detector.ideal()
@@ -49,6 +50,14 @@ def test_it_is_an_instrument_with_a_checkpoint():
     assert limits.channels == ("HAADF",)
     assert instrument.source == "simulated:nio-lsmo"
     assert instrument.truth.specimen == "nio-lsmo"
+
+
+def test_a_specimen_that_is_made_already_gives_the_frame_of_its_name():
+    made = build("graphene", seed=4, fov_nm=30.0)
+    given = SimulatedInstrument(made, seed=4)
+    named = SimulatedInstrument("graphene", seed=4, fov_nm=30.0)
+    assert (given.source, given.fov_nm) == (named.source, named.fov_nm)
+    np.testing.assert_array_equal(acquire(given).counts, acquire(named).counts)
 
 
 def test_frame_and_clock():

@@ -22,6 +22,7 @@ def test_one_command_trains_exports_and_writes_a_card(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="training needs the extra `train`")
     pytest.importorskip("onnxruntime", reason="models run in the extra `cpu`")
     command = [sys.executable, str(ROOT / "models" / "train_atoms.py"), "--minutes", "0.05", "--name", "mini"]
+    command += ["--checkpoint", str(tmp_path / "mini.pt")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PROBEWISE_DATA": str(tmp_path / "none")}
     done = subprocess.run(
         [*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False, env=environment, timeout=600

@@ -26,8 +26,12 @@ def _matern(order, r):
 
 
 def posterior(name, points, told, values, *, lengthscale, variance, noise, mean=0.0, alpha=1.0):
-    """Mean, deviation of the latent function at all points, and the log marginal likelihood."""
-    covariance = variance * kernel(name, points[told], points[told], lengthscale, alpha) + noise * np.eye(len(told))
+    """Mean, deviation of the latent function at all points, and the log marginal likelihood.
+
+    noise  one variance for all told values, or one each
+    """
+    covariance = variance * kernel(name, points[told], points[told], lengthscale, alpha)
+    covariance += np.diag(np.broadcast_to(noise, len(told)))
     across = variance * kernel(name, points[told], points, lengthscale, alpha)
     solved = np.linalg.solve(covariance, across)
     residual = values - mean

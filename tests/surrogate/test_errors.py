@@ -79,6 +79,34 @@ def test_wrong_tells_are_named_and_add_nothing(index, value, error, message):
     np.testing.assert_array_equal(gp.mean, before)
 
 
+@pytest.mark.parametrize(
+    ("index", "value", "noise", "error", "message"),
+    [
+        (1, 1.0, -1.0, ValueError, "noise is -1"),
+        (1, 1.0, np.nan, ValueError, "noise is nan"),
+        (1, 1.0, "a", TypeError, "noise is 'a'"),
+        (1, 1.0, np.array([1.0]), TypeError, "noise is a float64 array"),
+        (
+            np.array([0, 1]),
+            np.ones(2),
+            np.ones(3),
+            ValueError,
+            r"noise is a float64 array of shape \(3,\)",
+        ),
+        (np.array([0, 1]), np.ones(2), np.array([0.1, np.inf]), ValueError, "noise is inf"),
+        (np.array([0, 1]), np.ones(2), np.array(["x", "y"]), TypeError, "noise is"),
+    ],
+)
+def test_wrong_noise_is_named_and_adds_nothing(index, value, noise, error, message):
+    gp = process()
+    gp.tell(3, 1.0)
+    before = gp.mean.copy()
+    with pytest.raises(error, match=message):
+        gp.tell(index, value, noise=noise)
+    assert gp.indices.tolist() == [3]
+    np.testing.assert_array_equal(gp.mean, before)
+
+
 def test_float32_refuses_values_that_its_maps_cannot_hold():
     gp = process(precision="float32")
     with pytest.raises(ValueError, match="1e30"):

@@ -24,11 +24,12 @@ def drawn(kernel, lengthscale, *, shape=(20, 20), noise=0.02, seed=0, count=150,
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("own_noise", [0.0, 0.3])
 @pytest.mark.parametrize("count", [5, 40])
-def test_gradient_matches_differences_for_each_kernel(kernel, count):
+def test_gradient_matches_differences_for_each_kernel(kernel, count, own_noise):
     rng = np.random.default_rng(1)
     points, values = rng.uniform(0, 5, size=(count, 3)), rng.normal(size=count)
-    likelihood = Likelihood(points, values, kernel, 1.7)
+    likelihood = Likelihood(points, values, kernel, 1.7, own_noise * rng.uniform(size=count))
     logs = np.log([1.3, 0.8, 2.1, 1.4, 0.07])
 
     def value(x):
@@ -55,6 +56,22 @@ def test_fit_raises_the_posterior_density_and_moves_the_maps():
     assert gp.log_marginal_likelihood() == pytest.approx(result.log_marginal_likelihood, rel=1e-9)
     assert (gp.lengthscale, gp.variance, gp.noise) == (result.lengthscale, result.variance, result.noise)
     assert not np.array_equal(gp.mean, mean)
+
+
+def test_noise_that_came_with_the_values_is_not_fitted_again():
+    rng = np.random.default_rng(5)
+    lattice = pw.Lattice((20, 20))
+    told = rng.permutation(lattice.size)[:200]
+    own = rng.choice([0.01, 1.0], size=200)
+    truth = pw.GaussianProcess(lattice, kernel="matern52", lengthscale=4.0).sample((5, 0))[told]
+    values = truth + np.sqrt(own) * rng.normal(size=200)
+    aware, blind = (pw.GaussianProcess(lattice, kernel="matern52", lengthscale=2.0) for _ in range(2))
+    aware.tell(told, values, noise=own)
+    blind.tell(told, values)
+    result = aware.fit()
+    assert result.log_marginal_likelihood == pytest.approx(aware.log_marginal_likelihood(), rel=1e-9)
+    # all noise is in `own`, half the mean of the values' spread without it
+    assert result.noise < 0.1 < 0.3 < blind.fit().noise
 
 
 @pytest.mark.parametrize(("scale", "spacing"), [(2.0**20, 1.0), (2.0**-30, 4.0), (1e6, 0.37), (1.0, 1e-9)])

@@ -90,6 +90,44 @@ def test_incremental_matches_full_recomputation_with_replicates(name, on_lattice
     np.testing.assert_allclose(gp.mean, posterior(name, points, told, others, **settings_)[0], atol=1e-11)
 
 
+@pytest.mark.parametrize("name", ["rbf", "matern52"])
+def test_values_with_noise_of_their_own_match_full_recomputation(name):
+    lattice = pw.Lattice((11, 13))
+    rng = np.random.default_rng(6)
+    told, values, own = rng.integers(0, lattice.size, 60), rng.normal(size=60), rng.uniform(0.0, 2.0, size=60)
+    settings_ = {"lengthscale": 2.0, "variance": 2.0, "mean": 0.4}
+    gp = pw.GaussianProcess(lattice, kernel=name, noise=0.03, **settings_)
+    gp.tell(told[:40], values[:40], noise=own[:40])
+    for index, value, noise in zip(told[40:], values[40:], own[40:], strict=True):
+        gp.tell(int(index), float(value), noise=float(noise))
+    others = rng.normal(size=60)
+    for again in (values, others):  # set_values keeps the noise of each
+        gp.set_values(again)
+        mean, std, likelihood = posterior(name, lattice.points(), told, again, noise=0.03 + own, **settings_)
+        np.testing.assert_allclose(gp.mean, mean, atol=1e-11)  # rounding of 60 rows, condition number under 1e3
+        np.testing.assert_allclose(gp.std, std, atol=1e-11)
+        assert gp.log_marginal_likelihood() == pytest.approx(likelihood, rel=1e-11)
+    gp.set_hyperparameters(1.5, 1.0, 0.1)  # so does a rebuild
+    mean = posterior(name, lattice.points(), told, others, lengthscale=1.5, variance=1.0, noise=0.1 + own, mean=0.4)[0]
+    np.testing.assert_allclose(gp.mean, mean, atol=1e-11)
+
+
+def test_replicates_combine_by_their_precision():
+    # Far from the prior's pull (variance 1e6) two values of one place weigh as 1 / variance.
+    gp = pw.GaussianProcess(pw.Lattice((1, 1)), kernel="rbf", lengthscale=1.0, variance=1e6, noise=0.0)
+    gp.tell(np.array([0, 0]), np.array([1.0, 4.0]), noise=np.array([1.0, 2.0]))
+    assert gp.mean[0] == pytest.approx(2.0, abs=1e-5)  # the prior pulls by its share 1 / (1 + 1e6 * 1.5)
+    assert gp.std[0] == pytest.approx(np.sqrt(2.0 / 3.0), rel=1e-5)
+
+
+def test_samples_scatter_less_where_values_came_with_little_noise():
+    gp = pw.GaussianProcess(pw.Lattice((1, 9)), kernel="rbf", lengthscale=0.5, noise=1e-4)
+    gp.tell(np.array([1, 7]), np.array([0.0, 0.0]), noise=np.array([0.0, 1.0]))
+    draws = np.array([gp.sample((3, step)) for step in range(2000)])
+    # standard error of a deviation from 2000 draws is 1.6 %: six of them
+    np.testing.assert_allclose(draws.std(axis=0), gp.std, rtol=0.1)
+
+
 @pytest.mark.parametrize(("name", "plan"), [("rbf", "separable"), ("matern52", "cached")])
 def test_a_thousand_steps_stay_within_1e_8_of_a_full_recomputation(name, plan):
     lattice = pw.Lattice((28, 28))

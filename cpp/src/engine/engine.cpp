@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace probewise {
 
@@ -18,6 +19,18 @@ void check_length(std::size_t length, std::size_t candidates, const char* name) 
                                 std::to_string(candidates) + ", one for each candidate");
   }
 }
+
+/// Forgets, on any way out, what a process was told while this lived.
+class Rewinding {
+ public:
+  explicit Rewinding(GaussianProcess& process) : process_(process) { process_.remember(); }
+  ~Rewinding() { process_.rewind(); }
+  Rewinding(const Rewinding&) = delete;
+  Rewinding& operator=(const Rewinding&) = delete;
+
+ private:
+  GaussianProcess& process_;
+};
 
 }  // namespace
 
@@ -56,7 +69,8 @@ std::size_t Engine::choose(const ChoiceRequest& request, std::span<std::int64_t>
   }
   const bool fresh_scores = request.method == BatchMethod::believer || !request.policy;
   const bool believes = request.method == BatchMethod::believer && request.policy && chosen.size() > 1;
-  if (believes) surrogate_.remember();
+  std::optional<Rewinding> rewinding;
+  if (believes) rewinding.emplace(surrogate_);
   std::size_t count = 0;
   for (; count < chosen.size(); ++count) {
     if (count == 0 || fresh_scores) score_candidates(request, count);
@@ -69,7 +83,6 @@ std::size_t Engine::choose(const ChoiceRequest& request, std::span<std::int64_t>
       surrogate_.tell(std::span(&best, 1), std::span(&belief, 1));
     }
   }
-  if (believes) surrogate_.rewind();
   return count;
 }
 

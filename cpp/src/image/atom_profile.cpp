@@ -71,9 +71,9 @@ AtomProfile atom_profile(Image2d<const float> image, std::span<const double> yx,
   const auto side = static_cast<std::size_t>(2 * half + 1);
   std::vector<std::uint32_t> ring(side * side);
   for (std::size_t i = 0; i < ring.size(); ++i) {
-    ring[i] = static_cast<std::uint32_t>(
-        std::lround(std::hypot(static_cast<double>(i / side) - static_cast<double>(half),
-                               static_cast<double>(i % side) - static_cast<double>(half))));
+    ring[i] =
+        static_cast<std::uint32_t>(std::lround(std::hypot(static_cast<double>(i / side) - static_cast<double>(half),
+                                                          static_cast<double>(i % side) - static_cast<double>(half))));
   }
   const auto rings = static_cast<std::size_t>(half) + 1;
   std::vector<double> sum(2 * rings, 0.0), pixels(2 * rings, 0.0);  // the corners of the square lie beyond `rings`
@@ -84,8 +84,8 @@ AtomProfile atom_profile(Image2d<const float> image, std::span<const double> yx,
     for (std::ptrdiff_t row = std::max<std::ptrdiff_t>(0, y - half); row <= std::min(image.rows - 1, y + half); ++row) {
       for (std::ptrdiff_t col = std::max<std::ptrdiff_t>(0, x - half); col <= std::min(image.cols - 1, x + half);
            ++col) {
-        const std::uint32_t place = ring[static_cast<std::size_t>(row - y + half) * side +
-                                         static_cast<std::size_t>(col - x + half)];
+        const std::uint32_t place =
+            ring[static_cast<std::size_t>(row - y + half) * side + static_cast<std::size_t>(col - x + half)];
         sum[place] += static_cast<double>(image(row, col));
         pixels[place] += 1;
       }

@@ -142,8 +142,9 @@ void label_atoms(std::span<const double> yx, const float* maps, std::size_t clas
     double best = 0;
     for (std::size_t k = 0; k < classes; ++k) {
       const float* pixel = maps + (static_cast<std::ptrdiff_t>(k) * rows + row) * cols + col;
-      const double value = (1 - low) * ((1 - far) * static_cast<double>(pixel[0]) + far * static_cast<double>(pixel[right])) +
-                           low * ((1 - far) * static_cast<double>(pixel[down]) + far * static_cast<double>(pixel[down + right]));
+      const double value =
+          (1 - low) * ((1 - far) * static_cast<double>(pixel[0]) + far * static_cast<double>(pixel[right])) +
+          low * ((1 - far) * static_cast<double>(pixel[down]) + far * static_cast<double>(pixel[down + right]));
       if (k == 0 || value > best) {
         best = value;
         label[i] = static_cast<std::int64_t>(k);

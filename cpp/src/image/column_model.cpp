@@ -20,8 +20,8 @@ void lay_nodes(std::size_t length, std::size_t nodes, std::size_t margin, std::v
                std::vector<float>& shares) {
   const double step = static_cast<double>(length - 1) / static_cast<double>(nodes - 1);
   for (std::size_t i = 0; i < shares.size(); ++i) {
-    const double inside = std::clamp(static_cast<double>(i) - static_cast<double>(margin), 0.0,
-                                     static_cast<double>(length - 1)) / step;
+    const double inside =
+        std::clamp(static_cast<double>(i) - static_cast<double>(margin), 0.0, static_cast<double>(length - 1)) / step;
     node[i] = std::min(static_cast<std::size_t>(inside), nodes - 2);
     shares[i] = static_cast<float>(inside - static_cast<double>(node[i]));
   }

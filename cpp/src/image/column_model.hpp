@@ -47,10 +47,10 @@ class ColumnModel {
 
   std::size_t rows_, cols_, half_, width_, stride_, pitch_;
   std::size_t node_rows_, node_cols_;
-  std::vector<std::ptrdiff_t> row_, col_;           // of the window's middle
-  std::vector<float> down_, across_;                // (atoms, 3, pitch) and (atoms, 3, width): g, g * d, g * d^2
-  std::vector<double> slope_, bend_;                // amplitude / width^2 (0 where held) and amplitude / width^3
-  std::vector<std::size_t> row_node_, col_node_;    // node before each row and each column of a field
+  std::vector<std::ptrdiff_t> row_, col_;         // of the window's middle
+  std::vector<float> down_, across_;              // (atoms, 3, pitch) and (atoms, 3, width): g, g * d, g * d^2
+  std::vector<double> slope_, bend_;              // amplitude / width^2 (0 where held) and amplitude / width^3
+  std::vector<std::size_t> row_node_, col_node_;  // node before each row and each column of a field
   std::vector<float> row_share_, col_share_, node_lines_, support_;
 };
 

@@ -5,35 +5,23 @@ namespace probewise::PROBEWISE_LEVEL {
 
 namespace {
 
-constexpr int lanes = 16;
+/// Integers in the order of the floats, and back: minima of integers need no care for NaN and fill a register.
+int32_t ordered(float value) {
+  const int32_t bits = __builtin_bit_cast(int32_t, value);
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+
+float as_float(int32_t order) { return __builtin_bit_cast(float, order ^ ((order >> 31) & 0x7fffffff)); }
 
 PixelRange range(const float* values, size_t count) {
-  float low[lanes], high[lanes];
-  uint32_t exponent[lanes] = {};
-  for (int lane = 0; lane < lanes; ++lane) low[lane] = high[lane] = values[0];
-  size_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    for (int lane = 0; lane < lanes; ++lane) {
-      const float value = values[i + static_cast<size_t>(lane)];
-      const uint32_t bits = __builtin_bit_cast(uint32_t, value) & 0x7f800000u;
-      low[lane] = value < low[lane] ? value : low[lane];
-      high[lane] = value > high[lane] ? value : high[lane];
-      exponent[lane] = bits > exponent[lane] ? bits : exponent[lane];
-    }
+  int32_t low = ordered(values[0]), high = low;
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t order = ordered(values[i]);
+    low = order < low ? order : low;
+    high = order > high ? order : high;
   }
-  for (; i < count; ++i) {
-    const uint32_t bits = __builtin_bit_cast(uint32_t, values[i]) & 0x7f800000u;
-    low[0] = values[i] < low[0] ? values[i] : low[0];
-    high[0] = values[i] > high[0] ? values[i] : high[0];
-    exponent[0] = bits > exponent[0] ? bits : exponent[0];
-  }
-  PixelRange found{low[0], high[0], true};
-  for (int lane = 0; lane < lanes; ++lane) {
-    found.low = low[lane] < found.low ? low[lane] : found.low;
-    found.high = high[lane] > found.high ? high[lane] : found.high;
-    found.finite = found.finite && exponent[lane] != 0x7f800000u;  // the exponent of inf and NaN is all ones
-  }
-  return found;
+  constexpr int32_t infinity = 0x7f800000;  // all NaN lie beyond it, those of negative sign below minus infinity
+  return {as_float(low), as_float(high), high < infinity && low > ~infinity};
 }
 
 void bins(const float* values, size_t count, float low, float per_unit, int32_t last, uint16_t* index) {

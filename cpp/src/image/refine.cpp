@@ -17,14 +17,17 @@ namespace probewise {
 
 namespace {
 
-constexpr double reach_widths = 2.75;       // half-side of a window: 2 % of the peak, 0.5 % of the information beyond
-constexpr double fitted_width = 1.5;        // pixels are averaged down to it at most: 4 % of the precision for most of the time
+constexpr double reach_widths = 3;  // half-side of a window: 1 % of the peak beyond
+constexpr double fitted_width =
+    1.5;  // pixels are averaged down to it at most: 4 % of the precision for most of the time
 constexpr double limit_spacings = 1.0 / 3;  // farthest move
 constexpr double node_spacings = 4;         // between nodes of the background, in distances between atoms
 constexpr double least_variance = 0.02;     // of the mean variance: a pixel without counts is not known exactly
 constexpr int most_rounds = 8, most_iterations = 12;
-constexpr double solved = 0.1;              // relative residual of a step, in the norm of the preconditioner
-constexpr double converged_widths = 0.1;    // rms move of the last round
+constexpr double solved = 0.1;             // relative residual of a step, in the norm of the preconditioner
+constexpr double settled = 0.02;           // or squared error per unknown, in squared errors that the noise leaves
+constexpr double converged_errors = 0.5;   // rms move of the last round, in rms errors that the noise leaves
+constexpr double converged_widths = 0.01;  // or in widths, where there is hardly any noise
 constexpr double largest_step_widths = 0.5;
 
 using Vector = std::vector<double>;
@@ -76,7 +79,8 @@ class Fit {
 
   RefinedAtoms run() {
     for (int round = 0; round < most_rounds; ++round) {
-      if (advance() <= converged_widths * width_) break;
+      const double move = advance();
+      if (move <= std::max(converged_errors * expected_error(), converged_widths * width_)) break;
     }
     RefinedAtoms found;
     for (std::size_t i = 0; i < model_.atoms(); ++i) {
@@ -134,6 +138,13 @@ class Fit {
     for (std::size_t i = 0; i < model_.atoms(); ++i) invert(std::span(inverse_).subspan(6 * i).first<6>());
   }
 
+  /// Rms error of y and x by the blocks alone, after `prepare`.
+  double expected_error() const {
+    double sum = 0;
+    for (std::size_t i = 0; i < inverse_.size(); i += 6) sum += inverse_[i + 3] + inverse_[i + 5];
+    return std::sqrt(sum / static_cast<double>(model_.atoms()));
+  }
+
   static void invert(std::span<double, 6> m) {
     const auto [a, b, c, d, e, f] = std::array{m[0], m[1], m[2], m[3], m[4], m[5]};
     const double first = d * f - e * e, second = c * e - b * f, third = b * e - c * d;
@@ -150,12 +161,13 @@ class Fit {
   void precondition(const Vector& from, Vector& to) const {
     for (std::size_t i = 0; i < model_.atoms(); ++i) {
       const double* m = inverse_.data() + 6 * i;
-      const double *v = from.data() + 3 * i;
+      const double* v = from.data() + 3 * i;
       to[3 * i] = m[0] * v[0] + m[1] * v[1] + m[2] * v[2];
       to[3 * i + 1] = m[1] * v[0] + m[3] * v[1] + m[4] * v[2];
       to[3 * i + 2] = m[2] * v[0] + m[4] * v[1] + m[5] * v[2];
     }
-    for (std::size_t i = 3 * model_.atoms(); i < from.size(); ++i) to[i] = diagonal_[i] > 0 ? from[i] / diagonal_[i] : 0;
+    for (std::size_t i = 3 * model_.atoms(); i < from.size(); ++i)
+      to[i] = diagonal_[i] > 0 ? from[i] / diagonal_[i] : 0;
   }
 
   /// Preconditioned conjugate gradients for (derivatives^T weight derivatives) step = gradient.
@@ -164,7 +176,7 @@ class Fit {
     precondition(residual, z);
     Vector direction = z;
     double size = dot(residual, z);
-    const double enough = solved * solved * size;
+    const double enough = std::max(solved * solved * size, settled * static_cast<double>(step.size()));
     for (int iteration = 0; iteration < most_iterations && size > enough; ++iteration) {
       model_.forward(direction, field_);
       refine_table().scale(field_.data(), weight_.data(), field_.size());
@@ -203,8 +215,8 @@ class Fit {
       moves += share * share * length * length;
     }
     for (std::size_t i = 3 * model_.atoms(); i + 1 < step.size(); ++i) point_[i] += step[i];
-    point_.back() = std::clamp(point_.back() + std::clamp(step.back(), -0.2 * width_, 0.2 * width_), 0.7 * width_,
-                               1.5 * width_);
+    point_.back() =
+        std::clamp(point_.back() + std::clamp(step.back(), -0.2 * width_, 0.2 * width_), 0.7 * width_, 1.5 * width_);
     return std::sqrt(moves / static_cast<double>(model_.atoms()));
   }
 
@@ -234,7 +246,9 @@ RefinedAtoms refine_atoms(Image2d<const float> image, std::span<const double> yx
   if (yx.empty()) return {};
   const double spacing = median_spacing(yx);
   const double side = static_cast<double>(std::min(image.rows, image.cols));
-  const double reach = settings.width_px > 0 ? 3 * settings.width_px : spacing > 0 ? 0.6 * spacing : std::min(24.0, side / 3);
+  const double reach = settings.width_px > 0 ? 3 * settings.width_px
+                       : spacing > 0         ? 0.6 * spacing
+                                             : std::min(24.0, side / 3);
   AtomProfile profile = atom_profile(image, yx, std::max(2.0, reach));
   if (settings.width_px > 0) profile.width_px = settings.width_px;
   profile.width_px = std::max(profile.width_px, 0.5);
@@ -249,11 +263,12 @@ RefinedAtoms refine_atoms(Image2d<const float> image, std::span<const double> yx
   resample(image, {means.data(), rows, cols, cols});
   const std::array scale{static_cast<double>(image.rows) / static_cast<double>(rows),
                          static_cast<double>(image.cols) / static_cast<double>(cols)};
-  const double mean_scale = std::sqrt(scale[0] * scale[1]);
+  const double pixels = scale[0] * scale[1], mean_scale = std::sqrt(pixels);
   Vector coarse(yx.begin(), yx.end());
   for (std::size_t i = 0; i < coarse.size(); ++i) coarse[i] = (yx[i] + 0.5) / scale[i % 2] - 0.5;
   profile.width_px /= mean_scale;
-  RefinedAtoms found = Fit({means.data(), rows, cols, cols}, coarse, profile, spacing / mean_scale, settings.noise,
+  const NoiseModel noise{settings.noise.constant / pixels, settings.noise.slope / pixels};
+  RefinedAtoms found = Fit({means.data(), rows, cols, cols}, coarse, profile, spacing / mean_scale, noise,
                            limit / std::max(scale[0], scale[1]))
                            .run();
   for (std::size_t i = 0; i < coarse.size(); ++i) {

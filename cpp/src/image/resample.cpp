@@ -28,7 +28,8 @@ Taps taps(std::ptrdiff_t from, std::ptrdiff_t to) {
       const auto first = static_cast<std::ptrdiff_t>(low);
       found.first.push_back(first);
       for (std::ptrdiff_t pixel = first; static_cast<double>(pixel) < high; ++pixel) {
-        const double inside = std::min(high, static_cast<double>(pixel + 1)) - std::max(low, static_cast<double>(pixel));
+        const double inside =
+            std::min(high, static_cast<double>(pixel + 1)) - std::max(low, static_cast<double>(pixel));
         found.weight.push_back(static_cast<float>(inside / (high - low)));
       }
     } else {

@@ -18,6 +18,13 @@ namespace {
 constexpr double smallest_pivot = 1e-11;
 constexpr double jitter_ladder[] = {1e-10, 1e-8, 1e-6};
 
+void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
+  if (entries != indices) {
+    throw std::invalid_argument(std::string(name) + " has " + std::to_string(entries) +
+                                " entries, expected one for each of " + std::to_string(indices) + " indices");
+  }
+}
+
 }  // namespace
 
 GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperparameters hyperparameters,
@@ -50,6 +57,7 @@ GaussianProcess::GaussianProcess(const GaussianProcess& other)
       factor_(other.factor_),
       told_(other.told_),
       values_(other.values_),
+      noise_(other.noise_),
       z_(other.z_),
       maps_(other.maps_->clone()),
       prior_(other.prior_),
@@ -69,11 +77,10 @@ void GaussianProcess::check_values(std::span<const double> values) const {
   }
 }
 
-void GaussianProcess::tell(std::span<const std::int64_t> indices, std::span<const double> values) {
-  if (indices.size() != values.size()) {
-    throw std::invalid_argument("value has " + std::to_string(values.size()) + " entries, expected one for each of " +
-                                std::to_string(indices.size()) + " indices");
-  }
+void GaussianProcess::tell(std::span<const std::int64_t> indices, std::span<const double> values,
+                           std::span<const double> noise) {
+  check_lengths(indices.size(), values.size(), "value");
+  if (!noise.empty()) check_lengths(indices.size(), noise.size(), "noise");
   for (const std::int64_t index : indices) {
     if (index < 0 || static_cast<std::size_t>(index) >= candidates_.size()) {
       throw std::invalid_argument("index is " + std::to_string(index) + ", expected 0 to " +
@@ -81,25 +88,27 @@ void GaussianProcess::tell(std::span<const std::int64_t> indices, std::span<cons
     }
   }
   check_values(values);
+  for (const double variance : noise) check_noise(variance);
   const std::size_t before = told_.size();
   try {
-    for (std::size_t i = 0; i < indices.size(); ++i) append(indices[i], values[i]);
+    for (std::size_t i = 0; i < indices.size(); ++i) append(indices[i], values[i], noise.empty() ? 0.0 : noise[i]);
   } catch (...) {
     told_.resize(before);
     values_.resize(before);
+    noise_.resize(before);
     rebuild();
     throw;
   }
   if (!indices.empty()) maps_->update_deviation(std::sqrt(hyperparameters_.variance));
 }
 
-void GaussianProcess::append(std::int64_t index, double value) {
+void GaussianProcess::append(std::int64_t index, double value, double noise) {
   const std::size_t n = told_.size();
   row_.resize(n);
   maps_->covariance(told_, index, row_);
   factor_.solve_forward(row_);
   const auto dot = surrogate_loops().dot;
-  double pivot = 1.0 + hyperparameters_.noise / hyperparameters_.variance - dot(n, row_.data(), row_.data());
+  double pivot = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance - dot(n, row_.data(), row_.data());
   if (!(pivot > smallest_pivot)) {
     const auto rung = std::find_if(std::begin(jitter_ladder), std::end(jitter_ladder),
                                    [pivot](double step) { return pivot + step > smallest_pivot; });
@@ -124,19 +133,21 @@ void GaussianProcess::append(std::int64_t index, double value) {
   z_.push_back(z);
   told_.push_back(index);
   values_.push_back(value);
+  noise_.push_back(noise);
 }
 
 void GaussianProcess::rebuild() {
   const std::vector<std::int64_t> told = std::move(told_);
-  const std::vector<double> values = std::move(values_);
+  const std::vector<double> values = std::move(values_), noise = std::move(noise_);
   told_.clear();
   values_.clear();
+  noise_.clear();
   z_.clear();
   factor_.truncate(0);
   jitter_ = 0.0;
   const double amplitude = std::sqrt(hyperparameters_.variance);
   maps_->restart(hyperparameters_.lengthscale, mean_constant_, amplitude);
-  for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i]);
+  for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i], noise[i]);
   maps_->update_deviation(amplitude);
 }
 
@@ -158,7 +169,7 @@ void GaussianProcess::set_hyperparameters(const Hyperparameters& hyperparameters
   check_hyperparameters(hyperparameters, candidates_.axes());
   const Hyperparameters before = hyperparameters_;
   const std::vector<std::int64_t> told = told_;
-  const std::vector<double> values = values_;
+  const std::vector<double> values = values_, noise = noise_;
   try {
     hyperparameters_ = hyperparameters;
     prior_.forget();
@@ -167,6 +178,7 @@ void GaussianProcess::set_hyperparameters(const Hyperparameters& hyperparameters
     hyperparameters_ = before;
     told_ = told;
     values_ = values;
+    noise_ = noise;
     rebuild();
     throw;
   }
@@ -175,6 +187,7 @@ void GaussianProcess::set_hyperparameters(const Hyperparameters& hyperparameters
 void GaussianProcess::reset() {
   told_.clear();
   values_.clear();
+  noise_.clear();
   rebuild();
 }
 
@@ -183,6 +196,7 @@ void GaussianProcess::reserve(std::size_t rows) {
   maps_->reserve(rows);
   told_.reserve(rows);
   values_.reserve(rows);
+  noise_.reserve(rows);
   z_.reserve(rows);
   row_.reserve(rows);
   weight_.reserve(rows);
@@ -214,9 +228,9 @@ void GaussianProcess::sample(std::uint64_t key, std::uint64_t stream, std::span<
   constexpr std::uint64_t noise_blocks = std::uint64_t{1} << 62;
   std::vector<double> residual(told_.size());
   standard_normals(key, stream, noise_blocks, residual);
-  const double noise = std::sqrt(hyperparameters_.noise);
   for (std::size_t i = 0; i < told_.size(); ++i) {
-    residual[i] = values_[i] - out[static_cast<std::size_t>(told_[i])] - noise * residual[i];
+    const double error = std::sqrt(hyperparameters_.noise + noise_[i]) * residual[i];
+    residual[i] = values_[i] - out[static_cast<std::size_t>(told_[i])] - error;
   }
   factor_.solve_forward(residual);
   factor_.solve_backward(residual);
@@ -233,6 +247,7 @@ void GaussianProcess::rewind() {
   factor_.truncate(remembered_);
   told_.resize(remembered_);
   values_.resize(remembered_);
+  noise_.resize(remembered_);
   z_.resize(remembered_);
   jitter_ = remembered_jitter_;
   maps_->rewind(remembered_);

@@ -53,8 +53,12 @@ void check_hyperparameters(const Hyperparameters& hyperparameters, std::size_t a
     throw std::invalid_argument("variance is " + std::to_string(hyperparameters.variance) +
                                 ", expected a positive finite number");
   }
-  if (!(hyperparameters.noise >= 0.0 && hyperparameters.noise <= largest)) {
-    throw std::invalid_argument("noise is " + std::to_string(hyperparameters.noise) +
+  check_noise(hyperparameters.noise);
+}
+
+void check_noise(double noise) {
+  if (!(noise >= 0.0 && noise <= largest)) {
+    throw std::invalid_argument("noise is " + std::to_string(noise) +
                                 ", expected a finite number that is not negative");
   }
 }

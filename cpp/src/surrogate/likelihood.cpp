@@ -11,7 +11,7 @@
 namespace probewise {
 
 Likelihood::Likelihood(std::span<const double> points, std::size_t axes, std::span<const double> residuals,
-                       Kernel kernel, double alpha)
+                       Kernel kernel, double alpha, std::span<const double> noise)
     : axes_(axes),
       size_(residuals.size()),
       order_(padded_order(size_)),
@@ -19,6 +19,7 @@ Likelihood::Likelihood(std::span<const double> points, std::size_t axes, std::sp
       alpha_(alpha),
       points_(points.size()),
       residuals_(residuals.begin(), residuals.end()),
+      noise_(size_),
       scaled_(points.size()),
       covariance_(order_ * order_),
       slope_(size_ * size_),
@@ -31,6 +32,14 @@ Likelihood::Likelihood(std::span<const double> points, std::size_t axes, std::sp
     throw std::invalid_argument("points has " + std::to_string(points.size()) + " coordinates, expected " +
                                 std::to_string(axes) + " for each of " + std::to_string(size_) + " values");
   }
+  if (!noise.empty()) {
+    if (noise.size() != size_) {
+      throw std::invalid_argument("noise has " + std::to_string(noise.size()) + " entries, expected " +
+                                  std::to_string(size_) + ", one for each value");
+    }
+    for (const double variance : noise) check_noise(variance);
+    std::copy(noise.begin(), noise.end(), noise_.begin());
+  }
   for (std::size_t i = 0; i < size_; ++i) {
     for (std::size_t axis = 0; axis < axes; ++axis) points_[axis * size_ + i] = points[i * axes + axis];
   }
@@ -40,7 +49,7 @@ double Likelihood::evaluate(const Hyperparameters& hyperparameters, std::span<do
   check_hyperparameters(hyperparameters, axes_);
   if (gradient.size() != axes_ + 2) throw std::invalid_argument("gradient has the wrong length");
   const SurrogateLoops& loops = surrogate_loops();
-  const double ratio = hyperparameters.noise / hyperparameters.variance;
+  const double variance = hyperparameters.variance, ratio = hyperparameters.noise / variance;
   std::vector<double> origin(axes_);
   for (std::size_t axis = 0; axis < axes_; ++axis) {
     for (std::size_t i = 0; i < size_; ++i) {
@@ -55,7 +64,7 @@ double Likelihood::evaluate(const Hyperparameters& hyperparameters, std::span<do
       loops.kernel_row(static_cast<int>(kernel_), alpha_, axes_, i + 1, scaled_.data(), size_, origin.data(), row,
                        slope_.data() + i * size_);
       std::copy_n(row, i + 1, factor_.data() + i * order_);
-      factor_[i * order_ + i] += ratio;
+      factor_[i * order_ + i] += ratio + noise_[i] / variance;
     } else {
       factor_[i * order_ + i] = 1.0;
     }
@@ -68,14 +77,14 @@ double Likelihood::evaluate(const Hyperparameters& hyperparameters, std::span<do
   for (std::size_t i = 0; i < size_; ++i) {
     solution_[i] = loops.dot(size_, factor_.data() + i * order_, residuals_.data());
   }
-  const double variance = hyperparameters.variance;
   const double misfit = loops.dot(size_, solution_.data(), residuals_.data()) / variance;
   const auto n = static_cast<double>(size_);
-  double trace = 0.0, squares = 0.0;
+  double of_noise = 0.0, of_own_noise = 0.0;
   std::fill(gradient.begin(), gradient.end(), 0.0);
   for (std::size_t i = 0; i < size_; ++i) {
-    trace += factor_[i * order_ + i];
-    squares += solution_[i] * solution_[i] / variance;
+    const double of_diagonal = 0.5 * (solution_[i] * solution_[i] / variance - factor_[i * order_ + i]);
+    of_noise += ratio * of_diagonal;
+    of_own_noise += noise_[i] / variance * of_diagonal;
     // Off-diagonal pairs count twice, which cancels the half of the trace formula.
     for (std::size_t j = 0; j < i; ++j) {
       weight_[j] = solution_[i] * solution_[j] / variance - factor_[i * order_ + j];
@@ -86,8 +95,7 @@ double Likelihood::evaluate(const Hyperparameters& hyperparameters, std::span<do
                                                    scaled_.data() + axis * size_, scaled_[axis * size_ + i]);
     }
   }
-  const double of_noise = 0.5 * ratio * (squares - trace);
-  gradient[axes_] = 0.5 * (misfit - n) - of_noise;
+  gradient[axes_] = 0.5 * (misfit - n) - of_noise - of_own_noise;
   gradient[axes_ + 1] = of_noise;
   return -0.5 * misfit - log_determinant - 0.5 * n * std::log(2.0 * M_PI * variance);
 }

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,6 +33,8 @@ app = typer.Typer(
 
 models = typer.Typer(help="Networks and their cards.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models, name="models")
+train = typer.Typer(help="Make a network of one's own (extra train).", no_args_is_help=True, rich_markup_mode=None)
+models.add_typer(train, name="train")
 
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run; must be new or empty.")]
 Sets = Annotated[
@@ -40,6 +42,7 @@ Sets = Annotated[
 ]
 Config = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; all have defaults.")]
 Json = Annotated[bool, typer.Option("--json", help="The last line on stdout is the result as JSON.")]
+Rotation = Literal["full", "small", "none"]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
 
 
@@ -49,7 +52,7 @@ def run(
     specimen: Annotated[str | None, typer.Option(metavar="NAME", help="Simulated specimen, such as nio-lsmo.")] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture as the sample.")] = None,
     instrument: Annotated[str | None, typer.Option(metavar="URI", help="Any other instrument.")] = None,
-    workflow: Annotated[str | None, typer.Option(metavar="linear", help="How a frame becomes a value.")] = None,
+    workflow: Annotated[str | None, typer.Option(metavar="linear|dcnn", help="How a frame becomes a value.")] = None,
     objective: Annotated[str | None, typer.Option(metavar="cover|discover|reconstruct")] = None,
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="An acquisition or a baseline.")] = None,
     component: Annotated[
@@ -137,12 +140,13 @@ def config(
     schema: Annotated[bool, typer.Option("--schema", help="The JSON schema of the configuration instead.")] = False,
 ) -> None:
     """Print the resolved configuration as TOML."""
-    from probewise.experiment.config import Configuration, load
+    from probewise.experiment import Configuration, load
+    from probewise.experiment.resolved import resolved
 
     if schema:
         print(json.dumps(Configuration.model_json_schema(), indent=2))
     else:
-        print(load(source, sets or []).to_toml(), end="")
+        print(resolved(load(source, sets or [])).to_toml(), end="")
 
 
 @models.command("list")
@@ -185,6 +189,38 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine()
     print(json.dumps(findings) if as_json else "\n".join(as_text(findings)))
+
+
+@train.command("rvae")
+def train_rvae(
+    image: Annotated[Path, typer.Option("--image", metavar="FILE", help="The picture whose windows are learnt.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the models and their cards.")],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the models; default: the picture's.")] = None,
+    window_px: Annotated[int, typer.Option(metavar="PX", help="Side of a window.")] = 32,
+    rotation: Annotated[Rotation, typer.Option(metavar="full|small|none", help="What the content ignores.")] = "full",
+    translation: Annotated[bool, typer.Option(help="Whether the content ignores where the pattern sits.")] = True,
+    content: Annotated[int, typer.Option(metavar="N", help="Latent variables besides angle and shift.")] = 3,
+    steps: Annotated[int, typer.Option(metavar="N", help="Of the training, 128 windows each.")] = 1500,
+    seed: Annotated[int, typer.Option(metavar="S")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Learn an autoencoder from the windows of a picture."""
+    from probewise.app.training import train_rvae
+
+    raise typer.Exit(
+        train_rvae(
+            image,
+            out,
+            name=name,
+            window_px=window_px,
+            rotation=rotation,
+            translation=translation,
+            content=content,
+            steps=steps,
+            seed=seed,
+            as_json=as_json,
+        )
+    )
 
 
 def version(value: bool) -> None:

@@ -54,12 +54,18 @@ def perform(experiment: Experiment, *, as_json: bool) -> int:
         except InstrumentError as cut:
             if signals.exit_code is None:
                 raise
-            print(f"aborted: {cut}; probewise resume {experiment.directory} goes on", file=sys.stderr)
-            return signals.exit_code
+            return _aborted(experiment, str(cut), signals.exit_code)
         assert experiment.directory is not None
+        if signals.aborted:
+            return _aborted(experiment, "no report was drawn", signals.exit_code)
         picture = draw(experiment.directory)
     say(summary, picture, as_json=as_json)
     return signals.exit_code or 0
+
+
+def _aborted(experiment: Experiment, why: str, exit_code: int | None) -> int:
+    print(f"aborted: {why}; probewise resume {experiment.directory} goes on", file=sys.stderr)
+    return exit_code or 0
 
 
 def draw(directory: Path) -> Path:

@@ -22,9 +22,14 @@ def replace_with(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as problem:
-        raise StorageError(f"{path}: got {problem.strerror or problem}, expected a writable place") from problem
+        raise StorageError(f"{path}: got {_reason(problem)}, expected a writable place") from problem
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(problem: OSError) -> str:
+    """The system's own word: HDF5 puts its internals into the text of the error."""
+    return os.strerror(problem.errno) if problem.errno else str(problem)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Frames to values: spectra of sliding windows, linear unmixing, lattice spacings."""
+"""Frames to values: spectra of sliding windows, linear unmixing, lattice spacings, latent variables of patches."""
 
+from probewise.descriptors.atom_workflow import AtomWorkflow as AtomWorkflow
 from probewise.descriptors.basis import BasisReport as BasisReport
 from probewise.descriptors.components import select_component as select_component
+from probewise.descriptors.latent_workflow import LatentWorkflow as LatentWorkflow
+from probewise.descriptors.latents import LatentEncoder as LatentEncoder
+from probewise.descriptors.latents import angle_terms as angle_terms
 from probewise.descriptors.peaks import SpectrumPeaks as SpectrumPeaks
 from probewise.descriptors.peaks import spectrum_peaks as spectrum_peaks
 from probewise.descriptors.picture import ask_choices as ask_choices

@@ -63,6 +63,7 @@ class Follower:
         *,
         previous: IntArray,
         template: Callable[[np.ndarray[Any, Any]], int],
+        scale: FloatArray | None = None,
     ) -> list[str]:
         """Choose anew after a fit; returns notices.
 
@@ -71,10 +72,14 @@ class Follower:
         ranked    the first so many columns are what rules and callables choose from
         previous  (ranked,) column that each of them was before the fit, -1 for a new one
         template  gives the column that resembles a template
+        scale     (ranked,) unit of each column, where columns of different units are ranked; NaN values are ranked as
+                  the column's median
         raises    ValueError when the rule finds no column, or the column has no finite value
         """
         before = self._column
         table = np.concatenate([values[:, :ranked] for values in tables])
+        if scale is not None:
+            table = _comparable(table, scale)
         self._columns = columns
         column = self._choice(table, previous, template)
         notices = []
@@ -137,6 +142,14 @@ class Follower:
         self._columns = tuple(str(state["columns"]).split("\n"))
         self._sign = float(cast(float, state["sign"]))
         self._centre = float(cast(float, state["centre"]))
+
+
+def _comparable(table: FloatArray, scale: FloatArray) -> FloatArray:
+    known = np.isfinite(table)
+    middle = np.array(
+        [np.median(column[has]) if has.any() else 0.0 for column, has in zip(table.T, known.T, strict=True)]
+    )
+    return np.asarray(np.where(known, table, middle) / scale)
 
 
 def mean_of_finite(values: FloatArray) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from probewise._core import descriptors as _core
 from probewise.descriptors.arrays import check_float32
 from probewise.descriptors.nfindr import largest_simplex
+from probewise.shown import Shown
 from probewise.types import Float32Array, FloatArray, IntArray
 
 Method = Literal["nmf", "pca", "svd", "nfindr"]
@@ -22,7 +23,7 @@ _MOST_ROWS = 1500
 _SPARSE_BELOW = 0.2
 
 
-class Unmixing:
+class Unmixing(Shown):
     """Spectra as combinations of a few components.
 
     method      "nmf": non-negative factors (Frobenius, coordinate descent, nndsvda start); on line non-negative least
@@ -53,6 +54,10 @@ class Unmixing:
         self.mean: FloatArray = np.empty(0)
         self.explained: FloatArray = np.empty(0)
         self.notices: tuple[str, ...] = ()
+
+    def _facts(self) -> dict[str, Any]:
+        fit = f"{self.basis.shape[1]} features" if self.fitted else "not yet"
+        return {"method": self.method, "components": self.components, "fitted": fit}
 
     @property
     def fitted(self) -> bool:
@@ -216,7 +221,7 @@ def _principal(rows: FloatArray, components: int) -> FloatArray:
 def _check(spectra: Float32Array, features: int | None) -> Float32Array:
     check_float32("spectra", spectra, "(n, features)")
     if features is not None and spectra.shape[1] != features:
-        raise ValueError(f"spectra has {spectra.shape[1]} features, expected {features} as in the fit")
+        raise ValueError(f"spectra has shape {spectra.shape}, expected (n, {features}) as in the fit")
     if not np.isfinite(spectra).all():
         raise ValueError("spectra holds a non-finite value, expected finite magnitudes")
     return spectra

@@ -61,7 +61,6 @@ class LinearWorkflow:
         self._follower = Follower(component, sense)
         self._refit_every = refit_every
         self._limit = np.inf
-        self._fitted_sites = 0
 
     @property
     def fitted(self) -> bool:
@@ -155,7 +154,6 @@ class LinearWorkflow:
         )
         left = [values[:, fresh.shape[1]] for values in tables]
         self._limit = residual_limit([float(windows.mean()) for windows in left])
-        self._fitted_sites = len(descriptions)
         return BasisReport(
             mapping=kept,
             similarity=similarity,
@@ -185,24 +183,23 @@ class LinearWorkflow:
         """Value of the site: the mean of `window_values`; NaN windows are left out, NaN when all are."""
         return mean_of_finite(self.window_values(description))
 
-    def needs_refit(self, residuals: Sequence[float] | Sequence[FloatArray]) -> bool:
+    def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
         """Whether the basis should be fitted again.
 
-        residuals  of all sites measured so far, in order: the mean of what `residual` gives, or its whole array
-        returns    True when `refit_every` sites came since the last fit, or when the newest site shows an unknown
-                   phase: its mean residual lies above that of every fitted site and five robust standard deviations
-                   above their median
+        recent   what `residual` gave for each site measured since the last fit, in order
+        returns  True when `refit_every` sites came, or when the newest site shows an unknown phase: its mean residual
+                 lies above that of every fitted site and five robust standard deviations above their median
         """
-        if not residuals or not self.fitted:
+        if not recent or not self.fitted:
             return False
-        return len(residuals) - self._fitted_sites >= self._refit_every or float(np.mean(residuals[-1])) > self._limit
+        return len(recent) >= self._refit_every or float(np.mean(recent[-1])) > self._limit
 
     def state(self) -> State:
         """All that `restore` needs to give the same values to the bit; plain arrays, strings and numbers."""
         self._require_fit()
         state: State = {f"basis.{name}": value for name, value in self._unmixing.state().items()}
         state |= {f"spectra.{name}": value for name, value in self._spectra.state().items()}
-        return state | self._follower.state() | {"limit": self._limit, "fitted_sites": self._fitted_sites}
+        return state | self._follower.state() | {"limit": self._limit}
 
     def restore(self, state: State) -> None:
         """Take over a `state`; ValueError when it belongs to another method or convention."""
@@ -213,7 +210,6 @@ class LinearWorkflow:
         self._unmixing = Unmixing.restore(basis)
         self._follower.restore(state)
         self._limit = float(cast(float, state["limit"]))
-        self._fitted_sites = int(cast(int, state["fitted_sites"]))
 
     def _table(self, description: Description) -> FloatArray:
         values, residual = self._unmixing.transform_with_residual(description.features)

@@ -11,6 +11,7 @@ import numpy as np
 
 from probewise.experiment.config import SurrogateTable
 from probewise.experiment.sites import Candidates
+from probewise.experiment.values import combine
 from probewise.types import FloatArray, IntArray
 
 Offset: TypeAlias = Literal["level", "lowest"]
@@ -75,11 +76,12 @@ class FitRecord:
 
 @dataclass
 class Told:
-    """What one frame gave: candidates and raw values, one each."""
+    """What one frame gave: candidates and raw values, one each; variance in squared units of these, None: unknown."""
 
     site: int
     candidates: IntArray
     values: FloatArray
+    variance: FloatArray | None = None
 
 
 class Belief:
@@ -104,19 +106,23 @@ class Belief:
             precision=table.precision,
         )
 
-    def tell(self, site: int, candidates: IntArray, values: FloatArray) -> None:
-        """Add one frame's values; several at one candidate are averaged first, since one frame's windows overlap."""
+    def tell(self, site: int, candidates: IntArray, values: FloatArray, variance: FloatArray | None = None) -> None:
+        """Add one frame's values; several at one candidate become one first, since one frame's windows overlap.
+
+        variance  of each value's own error, None where it is not known
+        """
         unique, inverse = np.unique(candidates, return_inverse=True)
-        means = np.bincount(inverse, weights=values) / np.bincount(inverse)
-        self.told.append(Told(site, unique, means))
-        self.gp.tell(unique, (means - self.offset) / self.scale)
+        told = Told(site, unique, *combine(values, variance, inverse, len(unique)))
+        self.told.append(told)
+        noise = 0.0 if told.variance is None else told.variance / self.scale**2
+        self.gp.tell(unique, (told.values - self.offset) / self.scale, noise=noise)
 
     def replace(self, candidates: list[IntArray], values: list[FloatArray]) -> None:
         """New values for all frames after a change of basis; where they stand does not change."""
         for told, indices, raw in zip(self.told, candidates, values, strict=True):
             unique, inverse = np.unique(indices, return_inverse=True)
             assert np.array_equal(unique, told.candidates)
-            told.values = np.bincount(inverse, weights=raw) / np.bincount(inverse)
+            told.values, _ = combine(raw, None, inverse, len(unique))
         self.standardise()
 
     def standardise(self) -> None:
@@ -124,18 +130,29 @@ class Belief:
         if not self.told:
             return
         everything = np.concatenate([told.values for told in self.told])
+        spread = float(everything.std())
+        scale = spread if spread > 0 else 1.0
         if self._rule == "lowest":
             offset = float(everything.min())
         else:
-            self.gp.set_values(everything)
+            self._tell_again(everything, scale)
             offset = float(self.gp.level())
-        spread = float(everything.std())
-        self._restate(offset, spread if spread > 0 else 1.0)
+        self._restate(offset, scale)
 
     def _restate(self, offset: float, scale: float) -> None:
         self.offset, self.scale = offset, scale
         everything = np.concatenate([told.values for told in self.told])
-        self.gp.set_values((everything - offset) / scale)
+        self._tell_again((everything - offset) / scale, scale)
+
+    def _tell_again(self, values: FloatArray, scale: float) -> None:
+        """Other values in place of all told ones; variances of their own change with the scale, and the factor too."""
+        if all(told.variance is None for told in self.told):
+            self.gp.set_values(values)
+            return
+        noise = [np.zeros(len(told.values)) if told.variance is None else told.variance for told in self.told]
+        indices = np.concatenate([told.candidates for told in self.told])
+        self.gp.reset()
+        self.gp.tell(indices, values, noise=np.concatenate(noise) / scale**2)
 
     def fit(self) -> FitRecord:
         """Standardise, move the hyper-parameters by MAP, and standardise again: the level depends on them."""

@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from probewise.experiment.config import Configuration
-
-
-HAVE_LINES = ("raster", "serpentine")
+from probewise.experiment.config import COLUMNS, HAVE_LINES, RULES, Configuration
 
 
 def cross_checks(configuration: Configuration) -> Iterator[str]:
@@ -49,16 +44,21 @@ def _measurement(c: Configuration) -> Iterator[str]:
 
 
 def _component(c: Configuration) -> Iterator[str]:
-    from probewise.experiment.config import COLUMNS, RULES
-
     by = c.component.by
+    if c.component.by == "index" and c.component.index is None:
+        yield "component.by is 'index' but component.index is not set"
+    if c.descriptor.workflow != "linear":  # the models say which columns there are
+        if by == "ask" or (isinstance(by, str) and by.endswith(".npy")):
+            yield (
+                f"component.by is {by!r} with descriptor.workflow {c.descriptor.workflow!r}, expected a rule, an index "
+                f"or the name of a column"
+            )
+        return
     if isinstance(by, str) and by not in (*RULES, *COLUMNS) and not by.endswith(".npy"):
         yield f"component.by is {by!r}, expected one of {', '.join((*RULES, *COLUMNS))}, an index or a FILE.npy"
     index = c.component.by if isinstance(c.component.by, int) else c.component.index
     if index is not None and index >= c.descriptor.components:
         yield f"component.index is {index}, expected below descriptor.components = {c.descriptor.components}"
-    if c.component.by == "index" and index is None:
-        yield "component.by is 'index' but component.index is not set"
 
 
 def _geometry(c: Configuration) -> Iterator[str]:
@@ -74,6 +74,8 @@ def geometry(c: Configuration, fov_nm: tuple[float, float]) -> Iterator[str]:
     """Do the sites fit a field of `fov_nm` (y, x)?"""
     sites = c.sites
     if sites.list is not None:
+        if c.refine != 1:
+            yield f"surrogate.refine is {c.refine} with sites.list, expected 1"
         for y, x in sites.list:
             half = sites.side_nm / 2
             if not (half <= y <= fov_nm[0] - half and half <= x <= fov_nm[1] - half):

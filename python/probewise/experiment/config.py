@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a run is told to do: one frozen model, its tables, defaults and cross checks.
+"""What a run is told to do: one frozen model, its tables and defaults.
 
 Lengths are nm, times ns, currents pA; `surrogate.lengthscale` is in site pitches, `surrogate.noise` a variance of
 the standardised values. A table or key that is not listed here is refused with the nearest one that is.
@@ -7,18 +7,15 @@ the standardised values. A table or key that is not listed here is refused with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from probewise.errors import ConfigurationError
 from probewise.experiment import toml_text
-from probewise.experiment.checks import HAVE_LINES, cross_checks
 
 RULES = ("rare", "max-variance", "ask", "index", "callback")
 COLUMNS = ("residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm")
+HAVE_LINES = ("raster", "serpentine")
 BASELINES = ("raster", "serpentine", "coarse-to-fine", "halton", "random", "max-std", "survey-threshold")
 ACQUISITIONS = ("ucb", "ei", "log-ei", "pi", "thompson", "straddle", "target")
 DESIGNS = ("halton", "random", "raster", "serpentine", "coarse-to-fine")
@@ -113,9 +110,16 @@ class MeasureTable(Table):
 
 
 class DescriptorTable(Table):
-    """window_px, step_px: unset, the workflow takes 2.56 nm, at most the frame, and half of it."""
+    """How a frame becomes values.
 
-    workflow: Literal["linear"] = "linear"
+    workflow: "linear" (window spectra, unmixed) or "dcnn" (networks find atoms and objects)
+    models: of a workflow with networks, names of shipped ones or FILE.onnx; unset, the shipped ones. Several that find
+    atoms are an ensemble
+    window_px, step_px: of "linear"; unset, 2.56 nm, at most the frame, and half of it
+    """
+
+    workflow: Literal["linear", "dcnn"] = "linear"
+    models: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     method: Literal["nmf", "pca", "svd", "nfindr"] = "nmf"
     window_px: Count | None = None
     step_px: Count | None = None
@@ -160,8 +164,8 @@ class AcquisitionTable(Table):
 
 
 class StartTable(Table):
-    """sites: unset, 5 for each component and at least 20, or 4 in the replay of a told map, which has no components;
-    more where the objective begins with a share of all sites
+    """sites: unset, 5 for each component and at least 20; 12 where networks say what there is; 4 in the replay of a
+    told map, which has no components; more where the objective begins with a share of all sites
     """
 
     sites: Annotated[int, Field(ge=1)] | None = None
@@ -278,50 +282,19 @@ class Configuration(Table):
         """
         if self.start.sites is not None:
             return self.start.sites
-        return FEWEST_TO_FIT if self.told_map else max(5 * self.descriptor.components, 20)
+        if self.told_map:
+            return FEWEST_TO_FIT
+        return max(5 * self.descriptor.components, 20) if self.descriptor.workflow == "linear" else 12
 
     @property
     def told_map(self) -> bool:
         """A replay of values instead of pictures."""
         return self.run.replay and self.instrument.uri.lower().endswith(".npz")
 
-    @model_validator(mode="after")
-    def _check(self) -> Configuration:
-        for problem in cross_checks(self):
-            raise ValueError(problem)
-        return self
-
     def to_toml(self) -> str:
-        """The resolved configuration as TOML; `load` of it gives an equal configuration."""
-        return toml_text.write(self)
+        """As TOML, what is unset left out; `load` of it gives an equal configuration."""
+        rule = f"# steps = {self.budget.default_steps}, and the stop rule of the objective"
+        return toml_text.write(self.model_dump(mode="json"), {} if self.budget.given else {"budget": rule})
 
     def json_schema(self) -> dict[str, Any]:
         return self.model_json_schema()
-
-    def digest(self) -> str:
-        """sha256 of the resolved configuration without the run's folder."""
-        import hashlib
-
-        table = self.model_copy(update={"run": self.run.model_copy(update={"out": None})})
-        return hashlib.sha256(table.to_toml().encode()).hexdigest()
-
-
-def load(
-    path: str | Path | None = None, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None
-) -> Configuration:
-    """Read a configuration: the file first, then each "table.key=value" (TOML value), then `overrides` by table.
-
-    raises  ConfigurationError, one line that names the field, what came and what was expected
-    """
-    tables = toml_text.read(Path(path)) if path is not None else {}
-    for setting in sets:
-        toml_text.put(tables, setting)
-    return build(toml_text.merge(tables, overrides or {}))
-
-
-def build(tables: Mapping[str, Any]) -> Configuration:
-    """A checked configuration from nested tables."""
-    try:
-        return Configuration.model_validate(tables)
-    except ValidationError as error:
-        raise ConfigurationError(toml_text.first_line(error, tables)) from None

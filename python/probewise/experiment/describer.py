@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What turns a frame into values: a workflow of the descriptors room, or a callable of the user's."""
+"""What turns a measurement into values: a workflow of the descriptors room, or a callable of the user's."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from probewise.errors import ConfigurationError
+from probewise.errors import ConfigurationError, Error
 from probewise.experiment.config import Configuration
-from probewise.types import Description, FloatArray, Frame
+from probewise.experiment.networks import Networks
+from probewise.experiment.values import combine, returned
+from probewise.types import Atoms, Description, FloatArray, Frame
 
 Scalarize: TypeAlias = Callable[[Any], Any]
 
@@ -39,7 +42,7 @@ class Describer(Protocol):
 
 
 class Scalarized:
-    """`scalarize(frame) -> value | (value, variance)`; there is no basis to fit."""
+    """`scalarize(measurement) -> value | (value, variance) | Values`; there is no basis to fit."""
 
     fitted = True
 
@@ -48,22 +51,36 @@ class Scalarized:
 
     def describe(self, frame: Any) -> Description:
         """`frame` is what was measured: a Frame, or a told value of a replay."""
-        given = np.atleast_1d(np.asarray(self._scalarize(frame), dtype=np.float64))
-        if given.ndim != 1 or given.size not in (1, 2) or not np.isfinite(given).all():
-            raise ValueError(f"scalarize returned {given!r}, expected a finite value or (value, variance)")
-        extra = {"value": given[:1]}
-        if given.size == 2:
-            extra["variance"] = given[1:]
-        return Description(np.zeros((1, 0), dtype=np.float32), np.array([[0.5, 0.5]]), extra)
+        try:
+            given = self._scalarize(frame)
+        except Error:
+            raise
+        except Exception as error:
+            raise ConfigurationError(f"measure.scalarize raised {type(error).__name__}: {error}") from error
+        try:
+            told = returned(given)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"measure.scalarize returned {error}") from error
+        extra = {"value": told.values}
+        if told.variance is not None:
+            extra["variance"] = told.variance
+        return Description(np.zeros((len(told.values), 0), dtype=np.float32), told.centre_yx, extra)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int) -> None:
         raise AssertionError("a scalarized measurement has no basis")
 
     def value(self, description: Description) -> float:
-        return float(description.extra["value"][0])
+        """The mean of all values, weighted by their variance where they have one; NaN of none."""
+        values = self.window_values(description)
+        if not len(values):
+            return float("nan")
+        return float(combine(values, self.variance(description), np.zeros(len(values), dtype=np.int64), 1)[0][0])
 
     def window_values(self, description: Description) -> FloatArray:
         return description.extra["value"]
+
+    def variance(self, description: Description) -> FloatArray | None:
+        return description.extra.get("variance")
 
     def residual(self, description: Description) -> FloatArray:
         return np.zeros(1)
@@ -88,7 +105,9 @@ def told_value(value: Any) -> float:
     return float(value)
 
 
-def make_describer(configuration: Configuration, scalarize: Scalarize | None, component: Any) -> Describer:
+def make_describer(
+    configuration: Configuration, scalarize: Scalarize | None, component: Any, networks: Networks
+) -> Describer:
     """The workflow that a configuration names, with the callables given in Python put in."""
     if scalarize is not None:
         return Scalarized(scalarize)
@@ -98,6 +117,8 @@ def make_describer(configuration: Configuration, scalarize: Scalarize | None, co
         )
     if configuration.measure.kind == "point":
         return Scalarized(mean_counts)
+    if configuration.descriptor.workflow == "dcnn":
+        return _atom_workflow(configuration, component, networks)
     from probewise.descriptors import LinearWorkflow
 
     table = configuration.descriptor
@@ -110,6 +131,40 @@ def make_describer(configuration: Configuration, scalarize: Scalarize | None, co
         sense=configuration.component.sense,
         refit_every=table.refit_every,
     )
+
+
+def _atom_workflow(configuration: Configuration, component: Any, networks: Networks) -> Describer:
+    from probewise.descriptors import AtomWorkflow
+    from probewise.descriptors.atom_columns import CAGED
+    from probewise.image import AtomFinder, Segmenter, refine_atoms
+
+    finder = AtomFinder(networks.atoms, refine=False) if networks.atoms else None
+
+    segmenter = Segmenter(networks.segments[0]) if networks.segments else None
+
+    def look(frame: Frame) -> Atoms:
+        assert finder is not None  # a finished run is read without its networks, and looks at nothing
+        found = finder(frame)
+        # A network draws atoms to where the lattice has them: that makes its outliers stand out, and halves polar
+        # displacements. Those are fitted to the counts.
+        if CAGED not in found.classes or not (found.label == found.classes.index(CAGED)).any():
+            return found
+        refined = refine_atoms(np.ascontiguousarray(frame.image()), found.yx).yx
+        return dataclasses.replace(found, yx=np.clip(refined, -0.5, np.array(frame.shape) - 0.5))
+
+    try:
+        return AtomWorkflow(
+            look,
+            finder.card.classes if finder is not None else (),
+            segmenter,
+            segmenter.classes if segmenter is not None else (),
+            component=component,
+            sense=configuration.component.sense,
+            refit_every=configuration.descriptor.refit_every,
+            cells=configuration.refine,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"component.by is {configuration.component.by!r}: {error}") from error
 
 
 def chosen_component(configuration: Configuration, given: Any, ask: Callable[..., int] | None) -> Any:
@@ -132,6 +187,15 @@ def chosen_component(configuration: Configuration, given: Any, ask: Callable[...
 
 def _template(path: str) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"component.by: template {path!r} cannot be read: {error}") from error
+        template = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise ConfigurationError(f"component.by: template {path!r} cannot be read: {error.strerror}") from error
+    except (ValueError, EOFError):
+        template = None
+    if not isinstance(template, np.ndarray) or template.dtype.kind != "f" or template.ndim not in (1, 2):
+        raise ConfigurationError(
+            f"component.by: {path!r} holds no template, expected an array of floats, (f,) or (rows, cols)"
+        )
+    if not np.isfinite(template).all():
+        raise ConfigurationError(f"component.by: template {path!r} is not finite")
+    return template

@@ -14,23 +14,24 @@ from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Scalarize
 from probewise.experiment.events import Events
 from probewise.experiment.finish import finished_summary, write_summary
-from probewise.experiment.folder import make_folder
+from probewise.experiment.folder import make_folder, vacated
 from probewise.experiment.hooks import Hooks, with_hooks
 from probewise.experiment.loop import Loop
 from probewise.experiment.opening import Opened, begin, create_journal, journalled_configuration, reopen
 from probewise.experiment.sources import LiveSource, ReplaySource
 from probewise.experiment.states import Step
 from probewise.experiment.summary import Summary
+from probewise.shown import Shown
 from probewise.types import Instrument
 
 
-class Experiment:
+class Experiment(Shown):
     """One run on one instrument, journalled in one folder.
 
     instrument     an opened `Instrument`, a URI, or None for the one that the configuration names
     configuration  checked tables; None builds them from `tables`, whose names and keys are those of the TOML file.
-                   `measure.scalarize` may be a callable (frame -> value or (value, variance)), `component.by` a
-                   callable or a template array
+                   `measure.scalarize` may be a callable (frame -> value, (value, variance) or `Values`),
+                   `component.by` a callable or a template array
     out            the run's folder, new or empty, instead of `run.out`
     ask            called as ask(descriptions, frames, workflow) when `component.by` is "ask"; returns the component
 
@@ -177,6 +178,17 @@ class Experiment:
     ) -> None:
         self.close()
 
+    def _facts(self) -> dict[str, Any]:
+        table = self.configuration
+        state = "not started" if self._loop is None else f"{len(self._loop.opened.history.steps)} steps"
+        return {
+            "instrument": table.instrument.uri,
+            "objective": table.acquisition.objective,
+            "seed": table.run.seed,
+            "directory": self._directory,
+            "state": state if self._summary is None else self._summary["stop_reason"],
+        }
+
     def _open(self) -> Opened:
         """Folder, configuration and journal first, the instrument after them."""
         if self._resumed:
@@ -187,9 +199,15 @@ class Experiment:
                 raise Error(f"the run in {self._directory} was closed, expected Experiment.resume to go on")
             table = self.configuration.run
             out = table.out if self._out is None else self._out
+            new = out is None or not Path(out).exists()
             self._directory = make_folder(out, self.configuration.instrument.uri, table.seed)
-            journal = create_journal(self.configuration, self._directory)
-            opened = begin(self.configuration, self._hooks, journal, self._take_source)
+            try:
+                journal = create_journal(self.configuration, self._directory)
+                opened = begin(self.configuration, self._hooks, journal, self._take_source)
+            except ConfigurationError:
+                if vacated(self._directory, remove=new):
+                    self._directory = None
+                raise
         self._events.emit("start", self)
         self._events.emit("survey", opened.survey)
         return opened

@@ -39,6 +39,7 @@ def write_summary(
         target=target,
         ssim=ssim,
         full_raster_ns=opened.source.full_raster_ns,
+        models=opened.networks.table,
         notices=opened.noticed,
         wall_s=elapsed_ns * 1e-9,
     )

@@ -40,3 +40,12 @@ def make_folder(out: str | Path | None, source: str, seed: int) -> Path:
     if free < FREE_BYTES:
         raise StorageError(f"run.out {str(path)!r} has {free >> 20} MiB free, expected at least {FREE_BYTES >> 20} MiB")
     return path
+
+
+def vacated(path: Path, *, remove: bool) -> bool:
+    """True when a refused run left nothing in its folder, which then goes too if asked for."""
+    if any(path.iterdir()):
+        return False
+    if remove:
+        path.rmdir()
+    return True

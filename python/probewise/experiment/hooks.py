@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from probewise.errors import ConfigurationError
-from probewise.experiment.config import Configuration, build
+from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Scalarize
+from probewise.experiment.loading import build
 from probewise.types import Instrument
 
 

@@ -87,7 +87,8 @@ class Learner:
         values, candidates = self._located(seen)
         seen.told = len(values) > 0
         if seen.told:
-            self.belief.tell(seen.site, candidates, values)
+            own = self.describer.variance(seen.description) if isinstance(self.describer, Scalarized) else None
+            self.belief.tell(seen.site, candidates, values, own)
         return self._value(seen)
 
     def _value(self, seen: Seen) -> float | None:
@@ -96,7 +97,7 @@ class Learner:
 
     def _located(self, seen: Seen) -> tuple[FloatArray, IntArray]:
         """Finite values and candidates of one frame: its own value, or those of its windows on a finer lattice."""
-        if self.belief.candidates.refine == 1:
+        if self.belief.candidates.refine == 1 and not isinstance(self.describer, Scalarized):
             values, centres = np.array([self.describer.value(seen.description)]), np.full((1, 2), 0.5)
         else:
             values = np.asarray(self.describer.window_values(seen.description), dtype=np.float64)

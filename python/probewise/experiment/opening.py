@@ -14,20 +14,25 @@ import numpy as np
 
 from probewise.errors import ConfigurationError, StorageError
 from probewise.experiment.belief import Belief
-from probewise.experiment.config import Configuration, build
-from probewise.experiment.describer import chosen_component, make_describer, told_value
+from probewise.experiment.config import Configuration
+from probewise.experiment.describer import Describer, chosen_component, make_describer, told_value
 from probewise.experiment.durable import replace_text
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.hooks import Hooks
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
+from probewise.experiment.loading import build
+from probewise.experiment.networks import Networks, open_networks
 from probewise.experiment.policy import Chooser
 from probewise.experiment.recorder import Recorder, SurveyRecord
+from probewise.experiment.resolved import digest
 from probewise.experiment.sites import Candidates, Sites, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
 from probewise.experiment.states import Plan, SiteState
 from probewise.experiment.survey import take_survey
 from probewise.types import Armed, FloatArray, Frame
+
+CONFIGURATION_FILE = "config.toml"
 
 
 @dataclass
@@ -40,6 +45,7 @@ class Opened:
     history: History
     learner: Learner
     chooser: Chooser
+    networks: Networks
     survey: Frame | None
     queue: list[Plan] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
@@ -116,8 +122,8 @@ def stored_configuration(journal: Journal) -> Configuration:
 def create_journal(configuration: Configuration, directory: Path) -> Journal:
     """config.toml and run.sqlite in a new folder."""
     text = configuration.to_toml()
-    replace_text(directory / "config.toml", text)
-    return Journal.create(directory, {"configuration": text, "digest": configuration.digest()})
+    replace_text(directory / CONFIGURATION_FILE, text)
+    return Journal.create(directory, {"configuration": text, "digest": digest(configuration)})
 
 
 def begin(
@@ -126,12 +132,25 @@ def begin(
     """A new run: open the instrument, survey, mask, and be ready to choose.
 
     opened  is given the source before the beam moves, so that the survey can be aborted
+    raises  ConfigurationError; refused before anything was booked or measured, a run leaves no files behind
     """
     try:
         return _begin(configuration, hooks, journal, opened)
+    except ConfigurationError:
+        unused = Recorder(journal).unused()
+        journal.close()
+        if unused:
+            _take_back(journal)
+        raise
     except BaseException:
         journal.close()
         raise
+
+
+def _take_back(journal: Journal) -> None:
+    """Remove the files of `create_journal`, so that the corrected run may have the same folder."""
+    for path in (journal.path.with_name(CONFIGURATION_FILE), journal.path):
+        path.unlink(missing_ok=True)
 
 
 def _begin(
@@ -142,9 +161,10 @@ def _begin(
     source = open_source(configuration, hooks.instrument)
     try:
         opened(source)
-        recorder.write_source(source.name, source.target, _source_table(source))
+        described = _described(configuration, hooks, recorder, source)
+        recorder.write_source(source.name, source.target, _source_table(source, described.networks))
         record, frame, notices = _survey(configuration, source, recorder)
-        return _assemble(configuration, hooks, recorder, source, record, frame, [*source.notices, *notices])
+        return _assemble(configuration, described, recorder, source, record, frame, [*source.notices, *notices])
     except BaseException:
         source.close()
         raise
@@ -173,14 +193,18 @@ def _reopen(
     source = open_source(configuration, hooks.instrument)
     try:
         tell(source)
+        described = _described(configuration, hooks, recorder, source)
+        journalled = recorder.source()
+        if journalled is not None:
+            described.networks.check_journalled(journalled["models"])
         if record is None:  # it died before its survey was committed
-            if recorder.source() is None:
-                recorder.write_source(source.name, source.target, _source_table(source))
+            if journalled is None:
+                recorder.write_source(source.name, source.target, _source_table(source, described.networks))
             record, frame, notices = _survey(configuration, source, recorder)
-            opened = _assemble(configuration, hooks, recorder, source, record, frame, [*source.notices, *notices])
+            opened = _assemble(configuration, described, recorder, source, record, frame, [*source.notices, *notices])
         else:
             frame = None if record.frame is None else journal.frame(record.frame)
-            opened = _assemble(configuration, hooks, recorder, source, record, frame, recorder.notices())
+            opened = _assemble(configuration, described, recorder, source, record, frame, recorder.notices())
             opened.history.steps.extend(recorder.steps())
             replay(recorder, opened.history.steps, opened.learner)
             opened.requalify()
@@ -238,35 +262,57 @@ def assemble_learner(configuration: Configuration, sites: Sites, describer: Any,
     return Learner(describer, belief, configuration, start_sites)
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What turns measurements into values, and what it needs."""
+
+    describer: Describer
+    networks: Networks
+    asking: _Asking | None
+
+
+def _described(
+    configuration: Configuration, hooks: Hooks, recorder: Recorder, source: LiveSource | ReplaySource
+) -> _Described:
+    """What will turn measurements into values; refused before the survey where it cannot be made."""
+    told = isinstance(source, ReplaySource) and source.told
+    described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
+    component: Any = chosen_component(configuration, hooks.component, hooks.ask) if described else None
+    asking = _Asking(hooks.ask, recorder) if hooks.ask is not None and component is hooks.ask else None
+    networks = open_networks(configuration) if described else Networks()
+    if networks.all:
+        networks.check_pixel(source.pixel_nm)
+    scalarize = told_value if told else hooks.scalarize
+    return _Described(make_describer(configuration, scalarize, asking or component, networks), networks, asking)
+
+
 def _assemble(
     configuration: Configuration,
-    hooks: Hooks,
+    described: _Described,
     recorder: Recorder,
     source: LiveSource | ReplaySource,
     record: SurveyRecord,
     frame: Frame | None,
     notices: list[str],
 ) -> Opened:
-    told = isinstance(source, ReplaySource) and source.told
-    described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
-    component: Any = chosen_component(configuration, hooks.component, hooks.ask) if described else None
-    asking = _Asking(hooks.ask, recorder) if hooks.ask is not None and component is hooks.ask else None
-    describer = make_describer(configuration, told_value if told else hooks.scalarize, asking or component)
+    describer, asking = described.describer, described.asking
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
     learner = assemble_learner(configuration, source.sites, describer, 0)
     chooser = Chooser(
         configuration, source.sites, learner.belief, survey_means=record.site_means, excluded=record.excluded
     )
     learner.start_sites = chooser.start_sites
-    opened = Opened(recorder.journal.path.parent, recorder, source, history, learner, chooser, frame)
+    directory = recorder.journal.path.parent
+    opened = Opened(directory, recorder, source, history, learner, chooser, described.networks, frame)
     if asking is not None:
         asking.opened = opened
-    opened.noticed = list(dict.fromkeys(notices))
+    opened.noticed = list(dict.fromkeys([*notices, *described.networks.notices]))
     return opened
 
 
-def _source_table(source: LiveSource | ReplaySource) -> dict[str, Any]:
+def _source_table(source: LiveSource | ReplaySource, networks: Networks) -> dict[str, Any]:
     return {
+        "models": networks.table,
         **sites_table(source.sites),
         "frame_shape": source.shape,
         "full_raster_ns": source.full_raster_ns,

@@ -198,6 +198,10 @@ class Recorder:
 
     # what is read back
 
+    def unused(self) -> bool:
+        """True when no scan was ever booked and nothing measured."""
+        return not any(self.journal.rows(f"SELECT 1 FROM {table} LIMIT 1") for table in ("doses", "frames", "steps"))
+
     def lost_electrons(self) -> float:
         return float(self.journal.rows("SELECT COALESCE(SUM(electrons), 0) FROM doses WHERE state = 'lost'")[0][0])
 

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -21,13 +20,18 @@ from probewise.experiment.dose import dose_map
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
+from probewise.experiment.networks import Networks
 from probewise.experiment.opening import assemble_learner, replay, stored_configuration
 from probewise.experiment.recorder import Recorder, SurveyRecord
-from probewise.experiment.sites import Sites, stored_sites
+from probewise.experiment.sites import Sites, is_lattice, stored_sites
 from probewise.experiment.states import SiteState
 from probewise.experiment.summary import Summary, latency, summarise
 from probewise.experiment.truth import Target, recall_curve, similarity
+from probewise.shown import Shown, axes_or_new
 from probewise.types import BoolArray, FloatArray, Frame, IntArray, Truth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def open_run(directory: str | Path) -> Run:
@@ -64,7 +68,7 @@ class Frames(Sequence[Frame]):
         return self._recorder.journal.frame(self._numbers[index])
 
 
-class Run:
+class Run(Shown):
     """What a run has done. Arrays are computed when first asked for; a running experiment is opened again to follow it.
 
     directory, configuration, summary (None while it has not ended)
@@ -112,6 +116,11 @@ class Run:
     def source(self) -> str:
         return str(self._source["name"])
 
+    @property
+    def models(self) -> list[dict[str, str]]:
+        """Name, sha256 and provider of the networks that looked at its frames."""
+        return [dict(row) for row in self._source["models"]]
+
     @cached_property
     def summary(self) -> Summary | None:
         """As in summary.json; None of a run that has not ended."""
@@ -132,6 +141,7 @@ class Run:
             target=target,
             ssim=ssim,
             full_raster_ns=self.full_raster_ns,
+            models=self.models,
             notices=self.notices,
             wall_s=self._steps[-1].elapsed_ns * 1e-9 if self._steps else 0.0,
         )
@@ -169,7 +179,9 @@ class Run:
     def _learner(self) -> Learner:
         """The belief as the run left it: the journal told again."""
         described = self.configuration.measure.kind == "frame" and self._has_features
-        describer = make_describer(self.configuration, None, "rare") if described else Scalarized(_not_measured)
+        describer = (
+            make_describer(self.configuration, None, "rare", Networks()) if described else Scalarized(_not_measured)
+        )
         learner = assemble_learner(self.configuration, self.sites, describer, 0)
         replay(self._recorder, self._steps, learner)
         return learner
@@ -306,10 +318,37 @@ class Run:
             self.sites.fov_nm,
         )
 
-    def _repr_html_(self) -> str:
-        if self.summary is not None:
-            return self.summary._repr_html_()
-        return html.escape(f"{self.source}: {len(self._steps)} steps, {len(self.visited)} sites measured so far")
+    def plot(self, which: Literal["mean", "std"] = "mean", *, axes: Axes | None = None) -> Axes:
+        """Draw a final map over the field in nm, visited sites as dots; returns the axes."""
+        if which not in ("mean", "std"):
+            raise ValueError(f"which is {which!r}, expected 'mean' or 'std'")
+        axes = axes_or_new(axes)
+        values, centres = self.mean if which == "mean" else self.std, self.sites.centres_nm
+        if is_lattice(self.sites):
+            (top, left), (bottom, right) = centres[0], centres[-1]
+            dy, dx = self.sites.pitch_nm
+            extent = (left - dx / 2, right + dx / 2, bottom + dy / 2, top - dy / 2)
+            axes.imshow(values.reshape(self.candidates), extent=extent)
+        else:
+            axes.scatter(centres[:, 1], centres[:, 0], c=values)
+            axes.set_aspect("equal")
+            axes.invert_yaxis()
+        visited = centres[self.visited]
+        axes.plot(visited[:, 1], visited[:, 0], ".", color="black", markersize=3)
+        axes.set(xlabel="x, nm", ylabel="y, nm", title=f"{self.source}: {which}")
+        return axes
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "directory": self.directory,
+            "source": self.source,
+            "policy": self.policy_name,
+            "seed": self.configuration.run.seed,
+            "sites": self.sites.size,
+            "steps": len(self._steps),
+            "measured": len(self.visited),
+            "state": "not ended" if self.summary is None else self.summary["stop_reason"],
+        }
 
 
 def _not_measured(frame: Frame) -> float:

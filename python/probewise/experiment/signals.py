@@ -40,6 +40,11 @@ class Signals:
     def exit_code(self) -> int | None:
         return 128 + self._received[0] if self._received else None
 
+    @property
+    def aborted(self) -> bool:
+        """A second signal came: whoever sent it does not want to wait."""
+        return len(self._received) > 1
+
     def __enter__(self) -> Signals:
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -168,8 +168,9 @@ class SiteScans:
             self.shape = (side_px, side_px)
             self.side_nm = sites.side_nm
         self.pixel_nm = self.side_nm / self.shape[0]
+        check_points(self.shape, limits, SITE)
         self.scan = make(table.path, self.shape, table.dwell_ns, limits, configuration.discard_lines)
-        check_limits(self.scan, table.channels, self.side_nm, limits)
+        check_limits(self.scan, table.channels, self.side_nm, limits, SITE)
         if configuration.by_windows and isinstance(self.scan, ScanPath):
             _check_coverage(self.scan, configuration, self.pixel_nm)
 
@@ -208,7 +209,28 @@ def make(path: str, shape: tuple[int, int], dwell_ns: int, limits: Limits, disca
         raise ConfigurationError(f"scan.path is {path!r} with sites of {shape} pixels: {error}") from error
 
 
-def check_limits(scan: Scan, channels: Sequence[str], fov_nm: float, limits: Limits) -> None:
+class Settings(NamedTuple):
+    """The settings that a scan comes from: what is refused is said of them."""
+
+    dwell: str
+    pixels: str
+    side: str
+
+
+SITE = Settings("scan.dwell_ns", "sites.pixel_nm", "sites.side_nm")
+SURVEY = Settings("survey.dwell_ns", "survey.shape", "instrument.fov_nm")
+
+
+def check_points(shape: tuple[int, int], limits: Limits, settings: Settings) -> None:
+    """Refuse a scan that the instrument cannot hold, before it is laid out."""
+    if shape[0] * shape[1] > limits.max_points:
+        raise ConfigurationError(
+            f"{settings.pixels} gives a scan of {shape[0]} x {shape[1]} pixels, expected at most {limits.max_points} "
+            f"in all on this instrument"
+        )
+
+
+def check_limits(scan: Scan, channels: Sequence[str], fov_nm: float, limits: Limits, settings: Settings) -> None:
     """Refuse before the beam moves what the instrument cannot do."""
     for channel in channels:
         if channel not in limits.channels:
@@ -216,13 +238,12 @@ def check_limits(scan: Scan, channels: Sequence[str], fov_nm: float, limits: Lim
     dwell = scan.dwell_ns if isinstance(scan, RasterROI) else int(scan.dwell_ns.min())
     if not limits.dwell_min_ns <= dwell <= limits.dwell_max_ns:
         raise ConfigurationError(
-            f"dwell_ns is {dwell}, expected {limits.dwell_min_ns} .. {limits.dwell_max_ns} on this instrument"
+            f"{settings.dwell} is {dwell}, expected {limits.dwell_min_ns} .. {limits.dwell_max_ns} on this instrument"
         )
-    points = scan.shape[0] * scan.shape[1]
-    if points > limits.max_points:
-        raise ConfigurationError(f"a scan of {points} points, expected at most {limits.max_points} on this instrument")
     if fov_nm > limits.max_fov_nm:
-        raise ConfigurationError(f"a field of {fov_nm:g} nm, expected at most {limits.max_fov_nm:g} on this instrument")
+        raise ConfigurationError(
+            f"{settings.side} gives a field of {fov_nm:g} nm, expected at most {limits.max_fov_nm:g} on this instrument"
+        )
 
 
 @dataclass(frozen=True)
@@ -242,8 +263,7 @@ class Candidates:
     def over(cls, sites: Sites, refine: int) -> Candidates:
         unit = min(sites.pitch_nm)
         if not is_lattice(sites):
-            if refine != 1:
-                raise ConfigurationError(f"surrogate.refine is {refine} with sites.list, expected 1")
+            assert refine == 1, "checked with the configuration"
             index = np.arange(sites.size, dtype=np.int64)[:, None]
             return cls(sites.centres_nm / unit, index, sites.shape, sites, 1)
         rows, cols = sites.shape

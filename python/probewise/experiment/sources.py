@@ -11,7 +11,16 @@ import numpy as np
 from probewise.errors import ConfigurationError
 from probewise.experiment.config import Configuration
 from probewise.experiment.dose import ScanDose, full_raster_ns, scan_dose
-from probewise.experiment.sites import SiteList, Sites, SiteScans, check_limits, sacrificial_corner, sites_of
+from probewise.experiment.sites import (
+    SURVEY,
+    SiteList,
+    Sites,
+    SiteScans,
+    check_limits,
+    check_points,
+    sacrificial_corner,
+    sites_of,
+)
 from probewise.experiment.truth import Target
 from probewise.types import Checkpointed, Context, Frame, IntArray, Scan, Truth
 
@@ -26,6 +35,7 @@ class Source(Protocol):
     target: Target | None
     full_raster_ns: float | None
     shape: tuple[int, int]
+    pixel_nm: float
     notices: list[str]
     saturation: float | None
 
@@ -131,14 +141,16 @@ class LiveSource:
                 f"{self.scans.shape[0]} whole pixels fit a side of {self.sites.side_nm:g} nm"
             )
         self.shape = self.scans.shape
+        self.pixel_nm = self.scans.pixel_nm
         self.full_raster_ns = full_raster_ns(self.fov_nm, self.scans.pixel_nm, configuration.scan.dwell_ns)
         truth: Truth | None = getattr(self._instrument, "truth", None)
         self.target = Target.of_specimen(truth, self.sites) if truth is not None else None
         survey = configuration.survey
         self._survey: tuple[Scan, Context] | None = None
         if survey.shape != "none":
+            check_points(survey.shape, limits, SURVEY)
             scan = raster(survey.shape, survey.dwell_ns, limits=limits)
-            check_limits(scan, configuration.scan.channels, max(self.fov_nm), limits)
+            check_limits(scan, configuration.scan.channels, max(self.fov_nm), limits, SURVEY)
             self._survey = (scan, Context(self.fov_nm))
 
     def plan(self, site: int) -> tuple[Scan, Context] | None:
@@ -195,6 +207,7 @@ class ReplaySource:
         self.name = replay.source
         self.notices = list(replay.notices)
         self.shape = (replay.window_px, replay.window_px)
+        self.pixel_nm = float(replay.pixel_nm[1])
         self.full_raster_ns = None
         self.saturation: float | None = None
         self.sites = _replay_sites(replay.shape, replay.corners, replay.window_px, replay.step_px, replay.pixel_nm)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import html
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,4 +79,5 @@ class Step:
 
     def _repr_html_(self) -> str:
         value = "none" if self.value is None else f"{self.value:.4g}"
-        return f"<b>step {self.index}</b>: site {self.site}, {self.state.name.lower()}, value {value}, {self.policy}"
+        told = html.escape(f"site {self.site}, {self.state.name.lower()}, value {value}, {self.policy}")
+        return f"<b>step {self.index}</b>: {told}"

@@ -61,6 +61,7 @@ def summarise(
     target: Target | None,
     ssim: float | None,
     full_raster_ns: float | None,
+    models: list[dict[str, str]],
     notices: Iterable[str],
     wall_s: float,
 ) -> Summary:
@@ -92,7 +93,7 @@ def summarise(
             "beam_duty": history.beam_ns * 1e-9 / wall_s if _real_clock(configuration) and wall_s > 0 else None,
         },
         latency_ms=latency([step.timings_ms for step in history.steps]),
-        models=[],
+        models=models,
         notices=list(dict.fromkeys(notices)),
     )
 

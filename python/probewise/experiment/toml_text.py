@@ -6,25 +6,22 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probewise.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from probewise.experiment.config import Configuration
 
-
-def write(configuration: Configuration) -> str:
-    """TOML text of all tables; what is unset is left out, the default number of steps stands as a comment."""
+def write(tables: Mapping[str, Mapping[str, Any]], comments: Mapping[str, str]) -> str:
+    """TOML text of all tables; what is unset is left out, a comment stands at the end of the table it is given for."""
     lines: list[str] = []
-    for name, table in configuration.model_dump(mode="json").items():
+    for name, table in tables.items():
         lines.append(f"[{name}]")
         nested = {key: value for key, value in table.items() if isinstance(value, dict)}
         lines += [f"{key} = {_value(value)}" for key, value in table.items() if value is not None and key not in nested]
-        if name == "budget" and not configuration.budget.given:
-            lines.append(f"# steps = {configuration.budget.default_steps}, and the stop rule of the objective")
+        if name in comments:
+            lines.append(comments[name])
         for key, entries in nested.items():
             if entries:
                 lines += ["", f"[{name}.{key}]"] + [f"{_key(k)} = {_value(v)}" for k, v in entries.items()]
@@ -92,14 +89,14 @@ def merge(tables: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def first_line(error: Any, tables: Mapping[str, Any]) -> str:
-    """The first problem of a ValidationError as one line."""
+def first_line(error: Any, tables: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> str:
+    """The first problem of a ValidationError as one line; `known` names the keys of each table."""
     problem = error.errors(include_url=False)[0]
     keys = [key for key in problem["loc"] if isinstance(key, int) or _named(tables, problem["loc"], key)]
     name = ".".join(str(key) for key in keys)
     kind = problem["type"]
     if kind == "extra_forbidden":
-        return f"{name} is unknown{_nearest([str(key) for key in problem['loc']])}"
+        return f"{name} is unknown{_nearest([str(key) for key in problem['loc']], known)}"
     if not problem["loc"]:
         return str(problem["msg"]).removeprefix("Value error, ")
     given = _lookup(tables, keys)
@@ -132,22 +129,16 @@ def _expected(problem: Mapping[str, Any]) -> str:
     context = problem.get("ctx", {})
     if "expected" in context:
         return str(context["expected"])
+    if problem["type"] == "string_too_short":
+        return "a text that is not empty"
     text = str(problem["msg"])
     return text.removeprefix("Input should be ").removeprefix("Value error, ")
 
 
-def _nearest(loc: list[str]) -> str:
-    from probewise.experiment.config import Configuration
-
-    if len(loc) == 1:
-        known = list(Configuration.model_fields)
-        prefix = ""
-    else:
-        field = Configuration.model_fields[loc[0]].annotation
-        assert field is not None
-        known = list(field.model_fields)
-        prefix = loc[0] + "."
-    close = difflib.get_close_matches(loc[-1], known, n=1, cutoff=0.5)
+def _nearest(loc: list[str], known: Mapping[str, Sequence[str]]) -> str:
+    prefix = "" if len(loc) == 1 else loc[0] + "."
+    names = list(known) if len(loc) == 1 else known[loc[0]]
+    close = difflib.get_close_matches(loc[-1], names, n=1, cutoff=0.5)
     if close:
         return f", did you mean {prefix}{close[0]}?"
-    return f", expected one of: {', '.join(prefix + name for name in known)}"
+    return f", expected one of: {', '.join(prefix + name for name in names)}"

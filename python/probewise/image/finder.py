@@ -16,6 +16,8 @@ from probewise.image.refinement import refine_atoms
 from probewise.inference import Card, Model, load_model
 from probewise.types import Atoms, Float32Array, FloatArray, Frame
 
+VACANCY = "vacancy"
+
 
 @dataclass(frozen=True, eq=False)
 class AtomMaps:
@@ -79,7 +81,8 @@ class AtomFinder:
             strides = [[output.stride for output in m.card.outputs] for m in (self.models[0], other)]
             if strides[0] != strides[1]:
                 raise ConfigurationError(
-                    f"model {other.card.name} has output strides {strides[1]}, expected {strides[0]} as {self.card.name}"
+                    f"model {other.card.name} has output strides {strides[1]}, expected {strides[0]} "
+                    f"as {self.card.name}"
                 )
 
     def __call__(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> Atoms:
@@ -103,8 +106,9 @@ class AtomFinder:
         if maps.classes is not None:
             atoms = label_atoms(atoms, maps.classes, maps.class_stride, classes=names)
         yx = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape)
-        if self.refine and len(atoms):
-            yx = _clamp(refine_atoms(counts, yx).yx, counts.shape)
+        there = np.array([name != VACANCY for name in names])[atoms.label]  # of a vacancy there is nothing to fit
+        if self.refine and there.any():
+            yx[there] = _clamp(refine_atoms(counts, np.ascontiguousarray(yx[there])).yx, counts.shape)
         return Atoms(yx, atoms.label, score, names)
 
     def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:

@@ -9,7 +9,7 @@ import numpy as np
 
 from probewise._core import image as _image
 from probewise.errors import ConfigurationError
-from probewise.image.intensity import IntensityScale
+from probewise.image.intensity import IntensityScale, check_image
 from probewise.inference import Card
 from probewise.types import Float32Array, Frame
 
@@ -45,8 +45,7 @@ def resample(image: Float32Array, shape: tuple[int, int], out: Float32Array | No
     out      of that shape, float32
     raises   TypeError, ValueError for a wrong array or shape, or `out` overlapping
     """
-    asked: tuple[int, ...] = shape
-    if len(asked) != 2 or min(asked) < 1:
+    if min(shape) < 1:
         raise ValueError(f"shape is {shape}, expected (rows, cols) of at least 1")
     if out is None:
         out = np.empty(shape, dtype=np.float32)
@@ -67,12 +66,9 @@ def counts_of(image: Float32Array | Frame, pixel_nm: Pixel | None) -> tuple[Floa
         own = image.pixel_nm
         image = np.ascontiguousarray(image.image())
         pixel_nm = own if pixel_nm is None else pixel_nm
-    given: object = image
-    if not isinstance(given, np.ndarray) or given.dtype != np.float32:
-        came = f"{given.dtype} array" if isinstance(given, np.ndarray) else type(given).__name__
-        raise TypeError(f"image is a {came}, expected a float32 array of shape (rows, cols) or a Frame")
-    if image.ndim != 2 or min(image.shape) < 3:
-        raise ValueError(f"image has shape {image.shape}, expected (rows, cols) of at least 3 x 3")
+    check_image(image)
+    if min(image.shape) < 3:
+        raise ValueError(f"image has shape {image.shape}, expected at least 3 x 3")
     if pixel_nm is None:
         return image, None
     pixel: tuple[float, ...] = pixel_nm if isinstance(pixel_nm, tuple) else (pixel_nm, pixel_nm)

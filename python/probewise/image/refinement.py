@@ -15,7 +15,7 @@ class PixelNoise:
     """Variance of a pixel = constant + slope * its expected counts (counts^2, counts).
 
     For a detector of counts = gain * electrons + offset: slope = gain * (1 + excess variance),
-    constant = read noise^2 - slope * offset. A common factor of both changes no fit.
+    constant = read noise^2 - slope * offset. A common factor of both changes only how early a fit is good enough.
     """
 
     constant: float

@@ -8,7 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from probewise.errors import ConfigurationError
-from probewise.types import Capability, Context, Limits, RasterROI, Scan, ScanPath
+from probewise.types import Capability, Context, FloatArray, Limits, RasterROI, Scan, ScanPath
+
+# What a microscope that is computed can do.
+COMPUTED = (
+    Capability.ROTATED_ROI
+    | Capability.VECTOR
+    | Capability.POINT_DWELL
+    | Capability.BLANK
+    | Capability.ABORT
+    | Capability.SHIFT
+)
 
 
 def check_request(
@@ -26,6 +36,28 @@ def check_request(
         _check_path(scan, capability, limits)
     else:
         raise TypeError(f"scan is a {type(scan).__name__}, expected RasterROI or ScanPath")
+
+
+def extent(scan: Scan, channels: Sequence[str], limits: Limits) -> FloatArray:
+    """(n, 2) positions, fractions of the frame, that a computed scan reaches: a raster's corners, a path's samples.
+
+    raises  ValueError for other channels than all of them, too many samples or none, and a dwell outside the limits
+    """
+    if tuple(channels) != limits.channels:
+        raise ValueError(f"channels is {tuple(channels)}, expected {limits.channels}")
+    if isinstance(scan, RasterROI):
+        (y, x), (height, width) = scan.centre_yx, scan.size_yx
+        reached = np.array([(y + a * height / 2, x + b * width / 2) for a in (-1, 1) for b in (-1, 1)])
+        samples, dwell_ns = scan.shape[0] * scan.shape[1], np.array([scan.dwell_ns])
+    else:
+        reached, samples, dwell_ns = scan.yx, len(scan.yx), scan.dwell_ns
+    if not 1 <= samples <= limits.max_points:
+        raise ValueError(f"scan has {samples} samples, expected 1 to {limits.max_points}")
+    if dwell_ns.min() < limits.dwell_min_ns or dwell_ns.max() > limits.dwell_max_ns:
+        raise ValueError(
+            f"dwell_ns is {dwell_ns.min()} to {dwell_ns.max()}, expected {limits.dwell_min_ns} to {limits.dwell_max_ns}"
+        )
+    return reached
 
 
 def check_position(name: str, yx: tuple[float, float]) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
+from probewise.instrument.checks import COMPUTED, extent
 from probewise.instrument.picture_view import PictureNoise, PictureView
 from probewise.instrument.readers import Picture, read_picture
 from probewise.types import Armed, Capability, Context, Float32Array, Frame, Limits, RasterROI, Scan
@@ -145,39 +146,12 @@ class PictureInstrument:
         return self._beam
 
     def describe(self) -> tuple[Capability, Limits]:
-        flags = (
-            Capability.ROTATED_ROI
-            | Capability.VECTOR
-            | Capability.POINT_DWELL
-            | Capability.BLANK
-            | Capability.ABORT
-            | Capability.SHIFT
-        )
-        return flags, Limits(channels=("HAADF",), dwell_min_ns=1, max_fov_nm=max(self.fov_nm))
+        return COMPUTED, Limits(channels=("HAADF",), dwell_min_ns=1, max_fov_nm=max(self.fov_nm))
 
     def arm(self, scan: Scan, context: Context, *, channels: Sequence[str]) -> Armed:
         """Refuse, with a ValueError, what leaves the picture or the limits; else number the scan."""
         self._refuse_when_closed()
-        limits = self.describe()[1]
-        if tuple(channels) != limits.channels:
-            raise ValueError(f"channels is {tuple(channels)}, expected {limits.channels}")
-        if isinstance(scan, RasterROI):
-            half = [size / 2 for size in scan.size_yx]
-            corners = np.array([(scan.centre_yx[0] + a * half[0], scan.centre_yx[1] + b * half[1])
-                                for a in (-1, 1) for b in (-1, 1)])  # fmt: skip
-            dwell, samples = np.array([scan.dwell_ns]), math.prod(scan.shape)
-        else:
-            corners, dwell, samples = scan.yx, scan.dwell_ns, len(scan.yx)
-            if samples == 0:
-                raise ValueError("scan has no samples, expected at least one")
-        if samples > limits.max_points:
-            raise ValueError(f"scan has {samples} samples, expected at most {limits.max_points}")
-        if dwell.min() < limits.dwell_min_ns or dwell.max() > limits.dwell_max_ns:
-            raise ValueError(
-                f"dwell_ns is {int(dwell.min())} to {int(dwell.max())}, "
-                f"expected {limits.dwell_min_ns} to {limits.dwell_max_ns}"
-            )
-        self._view.check_inside(corners, context)
+        self._view.check_inside(extent(scan, channels, self.describe()[1]), context)
         self._sequence += 1
         self._armed = Armed(self._sequence, scan, context, tuple(channels), scan.duration_ns)
         return self._armed

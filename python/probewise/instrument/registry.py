@@ -24,13 +24,16 @@ def open_instrument(uri: str, **options: Any) -> Instrument:
     uri      SCHEME:REST, such as "simulated:graphene" or "image:PATH"; what REST means is the backend's
     options  the backend's own keywords
     returns  an Instrument that has not moved the beam yet
-    raises   ConfigurationError for an unknown scheme or option, or a backend that cannot be imported
+    raises   TypeError unless `uri` is a string; ConfigurationError for an unknown scheme or option, or a backend that
+             cannot be imported
     """
+    if not isinstance(uri, str):
+        raise TypeError(f"uri is {uri!r} ({type(uri).__name__}), expected a string such as 'simulated:graphene'")
     scheme, colon, rest = uri.partition(":")
     found = {point.name: point for point in entry_points(group=GROUP)}
     if not colon or scheme not in found:
         known = ", ".join(f"{name}:" for name in sorted(found))
-        raise ConfigurationError(f"instrument is {uri!r}, expected a URI that begins with one of {known}")
+        raise ConfigurationError(f"instrument.uri is {uri!r}, expected a URI that begins with one of {known}")
     opener = _load(found[scheme], uri)
     _check_options(opener, scheme, options)
     instrument = opener(rest, **options)

@@ -17,6 +17,7 @@ import numpy as np
 
 from probewise._core import instrument as _core
 from probewise.errors import InstrumentError, ScanError, ScanTimeout
+from probewise.instrument.checks import COMPUTED, extent
 from probewise.instrument.optics import (
     FOCUS_MAX_NM,
     FOCUS_STEP_NM,
@@ -251,45 +252,19 @@ class SimulatedInstrument:
         return self._beam
 
     def describe(self) -> tuple[Capability, Limits]:
-        flags = (
-            Capability.ROTATED_ROI
-            | Capability.VECTOR
-            | Capability.POINT_DWELL
-            | Capability.BLANK
-            | Capability.ABORT
-            | Capability.SHIFT
-        )
-        return flags, Limits(channels=(CHANNEL,), max_fov_nm=max(self.fov_nm))
+        return COMPUTED, Limits(channels=(CHANNEL,), max_fov_nm=max(self.fov_nm))
 
     def arm(self, scan: Scan, context: Context, *, channels: Sequence[str] = (CHANNEL,)) -> Armed:
         self._require_open()
-        if tuple(channels) != (CHANNEL,):
-            raise ValueError(f"channels is {tuple(channels)}, expected ('{CHANNEL}',)")
-        limits = Limits()
-        rows, cols = scan.shape
-        samples = rows * cols if isinstance(scan, RasterROI) else len(scan.yx)
-        if samples > limits.max_points or samples < 1:
-            raise ValueError(f"scan has {samples} samples, expected 1 to {limits.max_points}")
-        dwell_ns = np.array([scan.dwell_ns]) if isinstance(scan, RasterROI) else scan.dwell_ns
-        if dwell_ns.min() < limits.dwell_min_ns or dwell_ns.max() > limits.dwell_max_ns:
-            raise ValueError(
-                f"dwell_ns is {dwell_ns.min()} to {dwell_ns.max()}, "
-                f"expected {limits.dwell_min_ns} to {limits.dwell_max_ns}"
-            )
-        self._require_inside(scan, context)
+        self._require_inside(extent(scan, channels, self.describe()[1]), context)
         armed = Armed(self._sequence, scan, context, (CHANNEL,), scan.duration_ns)
         self._sequence += 1
         return armed
 
-    def _require_inside(self, scan: Scan, context: Context) -> None:
-        if isinstance(scan, RasterROI):
-            (cy, cx), (sy, sx) = scan.centre_yx, scan.size_yx
-            corners = np.array([(cy + a * sy / 2, cx + b * sx / 2) for a in (-1, 1) for b in (-1, 1)])
-        else:
-            if not np.isfinite(scan.yx).all():
-                raise ValueError("scan.yx holds a value that is not finite, expected fractions of the frame")
-            corners = scan.yx
-        offset = (corners - 0.5) * context.fov_nm
+    def _require_inside(self, yx: FloatArray, context: Context) -> None:
+        if not np.isfinite(yx).all():
+            raise ValueError("scan.yx holds a value that is not finite, expected fractions of the frame")
+        offset = (yx - 0.5) * context.fov_nm
         cosine, sine = math.cos(context.rotation_rad), math.sin(context.rotation_rad)
         y = self.fov_nm[0] / 2 + context.shift_nm[0] + cosine * offset[:, 0] - sine * offset[:, 1]
         x = self.fov_nm[1] / 2 + context.shift_nm[1] + sine * offset[:, 0] + cosine * offset[:, 1]

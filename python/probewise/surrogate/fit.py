@@ -70,6 +70,7 @@ def fit_hyperparameters(
     *,
     points: FloatArray,
     values: FloatArray,
+    own_noise: FloatArray,
     mean: float,
     kernel: str,
     alpha: float,
@@ -81,6 +82,7 @@ def fit_hyperparameters(
 ) -> FitResult:
     """Fit on told points (n, d) and values (n,); `unit` and `extent` are lengths of the candidates.
 
+    own_noise  (n,) variance of each value beyond the fitted noise
     isotropic  one lengthscale for all axes, otherwise one each
     warm       start from `present` (lengthscale (d,), variance, noise) too, not only from the centre of the priors
     """
@@ -93,7 +95,9 @@ def fit_hyperparameters(
         return _nothing_to_fit(present, isotropic)
     axes = points.shape[1]
     free = 1 if isotropic else axes
-    likelihood = Likelihood(np.ascontiguousarray(points / unit), offset / math.sqrt(scale), kernel, alpha)
+    likelihood = Likelihood(
+        np.ascontiguousarray(points / unit), offset / math.sqrt(scale), kernel, alpha, own_noise / scale
+    )
     longest = max(2.0 * extent / unit, 2.0 * SHORTEST)
     bounds = [(math.log(SHORTEST), math.log(longest))] * free
     bounds += [(math.log(low), math.log(high)) for low, high in (VARIANCE_BOUNDS, NOISE_BOUNDS)]

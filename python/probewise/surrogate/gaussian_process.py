@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from probewise._core.surrogate import Engine
+from probewise.shown import Shown, axes_or_new
 from probewise.surrogate.fit import FitResult, fit_hyperparameters, length_unit
 from probewise.types import FloatArray, IntArray, Lattice
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MAX_KEY = 2**64
 
 
-class GaussianProcess:
+class GaussianProcess(Shown):
     """Exact Gaussian process over a fixed set of candidates; a thin handle on the compiled engine.
 
     candidates   Lattice, or (c, d) float64 coordinates
@@ -77,14 +81,21 @@ class GaussianProcess:
         self._map_mean = self._engine.mean
         self._map_std = self._engine.std
 
-    def tell(self, index: int | npt.NDArray[np.integer[Any]], value: float | npt.NDArray[np.floating[Any]]) -> None:
+    def tell(
+        self,
+        index: int | npt.NDArray[np.integer[Any]],
+        value: float | npt.NDArray[np.floating[Any]],
+        *,
+        noise: float | npt.NDArray[np.floating[Any]] = 0.0,
+    ) -> None:
         """Add one value, or (n,) values at (n,) candidates; the maps are current on return.
 
+        noise   variance of each value's own error, beyond the `noise` that all values have; squared units of them
         raises  ValueError (out of range, not finite, lengths differ), TypeError (not integers, not numbers),
                 NotPositiveDefinite; then nothing was added
         """
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
-            self._engine.tell_one(_index(index), _number("value", value))
+            self._engine.tell_one(_index(index), _number("value", value), _number("noise", noise))
             return
         where = np.asarray(index)
         if where.dtype.kind not in "iu":
@@ -96,10 +107,17 @@ class GaussianProcess:
             raise TypeError(f"value is {_what(value)}, expected a number or an array of numbers")
         if what.shape != where.shape:
             raise ValueError(f"value is {_what(value)}, expected shape {where.shape}, one value for each index")
+        error = np.broadcast_to(_number("noise", noise), where.shape) if np.ndim(noise) == 0 else np.asarray(noise)
+        if error.dtype.kind not in "fiu":
+            raise TypeError(f"noise is {_what(noise)}, expected a number or an array of numbers")
+        if error.shape != where.shape:
+            raise ValueError(f"noise is {_what(noise)}, expected one number or shape {where.shape}")
         if where.dtype.kind == "u" and where.size and int(where.max()) >= self._engine.size:
             raise ValueError(f"index is {int(where.max())}, expected 0 to {self._engine.size - 1}")
         self._engine.tell_many(
-            np.ascontiguousarray(where, dtype=np.int64), np.ascontiguousarray(what, dtype=np.float64)
+            np.ascontiguousarray(where, dtype=np.int64),
+            np.ascontiguousarray(what, dtype=np.float64),
+            np.ascontiguousarray(error, dtype=np.float64),
         )
 
     @property
@@ -113,7 +131,7 @@ class GaussianProcess:
         return self._map_std
 
     def set_values(self, values: FloatArray) -> None:
-        """Replace all told values (n,), in the order told, and keep the factor."""
+        """Replace all told values (n,), in the order told, and keep the factor and the noise of each."""
         self._engine.set_values(_float_array("values", values, 1))
 
     def reset(self) -> None:
@@ -143,12 +161,14 @@ class GaussianProcess:
         """Move lengthscale, variance and noise to their maximum a posteriori, and rebuild.
 
         Bounds and priors are relative to the lattice spacing (or the median distance to the nearest neighbour) and
-        to the variance of the told values. The second fit on starts from the present hyperparameters as well. With
-        fewer than three distinct candidates told, or constant values, nothing moves and `stable` is False.
+        to the variance of the told values; noise that came with a value stays. The second fit on starts from the
+        present hyperparameters as well. With fewer than three distinct candidates told, or constant values, nothing
+        moves and `stable` is False.
         """
         result = fit_hyperparameters(
             points=self._told_points(),
             values=self.values,
+            own_noise=self._engine.noises,
             mean=self._mean_constant,
             kernel=self._kernel,
             alpha=self._alpha,
@@ -180,7 +200,7 @@ class GaussianProcess:
         copy._engine = self._engine.copy()
         copy._map_mean = copy._engine.mean
         copy._map_std = copy._engine.std
-        copy._engine.tell_one(where, float(self._map_mean[where]))
+        copy._engine.tell_one(where, float(self._map_mean[where]), 0.0)
         return copy
 
     def bound(self, tile: slice) -> tuple[float, float]:
@@ -243,6 +263,40 @@ class GaussianProcess:
     def engine(self) -> Engine:
         """The compiled engine that owns the step; `choose` takes its fused path through it."""
         return self._engine
+
+    def plot(self, which: Literal["mean", "std"] = "mean", *, axes: Axes | None = None) -> Axes:
+        """Draw a map over a lattice, or over points of two axes, with the told candidates as dots; returns the axes."""
+        if which not in ("mean", "std"):
+            raise ValueError(f"which is {which!r}, expected 'mean' or 'std'")
+        points = self._points()
+        if points.shape[1] != 2:
+            raise ValueError(f"candidates have {points.shape[1]} axes, expected 2 to draw a map")
+        axes = axes_or_new(axes)
+        values = self.mean if which == "mean" else self.std
+        if isinstance(self._candidates, Lattice):
+            (rows, cols), (dy, dx) = self._candidates.shape, self._candidates.spacing
+            extent = (-dx / 2, (cols - 0.5) * dx, (rows - 0.5) * dy, -dy / 2)
+            axes.imshow(values.reshape(rows, cols), extent=extent)
+        else:
+            axes.scatter(points[:, 1], points[:, 0], c=values)
+            axes.set_aspect("equal")
+            axes.invert_yaxis()
+        told = points[self.indices]
+        axes.plot(told[:, 1], told[:, 0], ".", color="black", markersize=3)
+        axes.set(title=f"posterior {which}")
+        return axes
+
+    def _facts(self) -> dict[str, Any]:
+        shape = self._candidates.shape
+        return {
+            "kernel": self._kernel,
+            "candidates": f"{shape[0]} x {shape[1]}" if isinstance(self._candidates, Lattice) else shape[0],
+            "lengthscale": np.array2string(np.asarray(self.lengthscale), precision=4),
+            "variance": f"{self.variance:.4g}",
+            "noise": f"{self.noise:.4g}",
+            "told": self._engine.told,
+            "plan": self.plan,
+        }
 
     def _points(self) -> FloatArray:
         return self._candidates.points() if isinstance(self._candidates, Lattice) else self._candidates

@@ -44,10 +44,12 @@ class GaussianProcess {
   ~GaussianProcess();
 
   /// Adds values at candidates: all of them or, when it throws, none. O(n) per candidate and value.
-  /// Throws std::invalid_argument (index out of range, value not finite, lengths differ), NotPositiveDefinite.
-  void tell(std::span<const std::int64_t> indices, std::span<const double> values);
+  /// `noise` (empty: none) is the variance of each value beyond the hyperparameter's, which all values have.
+  /// Throws std::invalid_argument (index out of range, value or noise not finite, lengths differ),
+  /// NotPositiveDefinite.
+  void tell(std::span<const std::int64_t> indices, std::span<const double> values, std::span<const double> noise = {});
 
-  /// Replaces all told values, in the order told, and keeps the factor.
+  /// Replaces all told values, in the order told, and keeps their noise and the factor.
   void set_values(std::span<const double> values);
 
   /// Rebuilds factor and maps under other hyperparameters.
@@ -78,6 +80,9 @@ class GaussianProcess {
   MapView deviation() const noexcept;
   std::span<const std::int64_t> indices() const noexcept { return told_; }
   std::span<const double> values() const noexcept { return values_; }
+
+  /// Of each told value, beyond that of the hyperparameters.
+  std::span<const double> noise() const noexcept { return noise_; }
   const Candidates& candidates() const noexcept { return candidates_; }
   const Hyperparameters& hyperparameters() const noexcept { return hyperparameters_; }
   Kernel kernel() const noexcept { return kernel_; }
@@ -90,7 +95,7 @@ class GaussianProcess {
   double jitter() const noexcept { return jitter_; }
 
  private:
-  void append(std::int64_t index, double value);
+  void append(std::int64_t index, double value, double noise);
   void rebuild();
   void check_values(std::span<const double> values) const;
 
@@ -101,7 +106,7 @@ class GaussianProcess {
   Precision precision_;
   Factor factor_;
   std::vector<std::int64_t> told_;
-  std::vector<double> values_;
+  std::vector<double> values_, noise_;
   std::vector<double> z_;  // L^-1 (y - m)
   std::vector<double> row_, weight_;
   std::unique_ptr<Maps> maps_;

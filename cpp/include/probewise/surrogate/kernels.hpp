@@ -27,4 +27,7 @@ struct Hyperparameters {
 /// Throws std::invalid_argument naming the first parameter that is not usable.
 void check_hyperparameters(const Hyperparameters& hyperparameters, std::size_t axes);
 
+/// Throws std::invalid_argument unless `noise` can be a variance.
+void check_noise(double noise);
+
 }  // namespace probewise

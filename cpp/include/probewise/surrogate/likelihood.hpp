@@ -12,9 +12,10 @@ namespace probewise {
 /// One kernel pass and three blocked O(n^3) products an evaluation; holds its own workspace.
 class Likelihood {
  public:
-  /// `points` (n, axes) row-major; `residuals` (n,) = values minus the prior mean.
+  /// `points` (n, axes) row-major; `residuals` (n,) = values minus the prior mean; `noise` (n,), or empty, the
+  /// variance of each beyond that of the hyperparameters.
   Likelihood(std::span<const double> points, std::size_t axes, std::span<const double> residuals, Kernel kernel,
-             double alpha);
+             double alpha, std::span<const double> noise = {});
 
   /// Returns the log marginal likelihood; `gradient` has axes + 2 entries: d / d log lengthscale of each axis, of the
   /// variance, of the noise variance. Throws NotPositiveDefinite.
@@ -26,7 +27,7 @@ class Likelihood {
   std::size_t axes_, size_, order_;
   Kernel kernel_;
   double alpha_;
-  std::vector<double> points_, residuals_;  // points axis by axis
+  std::vector<double> points_, residuals_, noise_;  // points axis by axis
   std::vector<double> scaled_, covariance_, slope_, factor_, inverse_, scratch_, solution_, weight_;
 };
 

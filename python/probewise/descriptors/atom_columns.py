@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the atoms and areas of one frame amount to, cell by cell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from probewise.descriptors.surroundings import UNLIKE, off_centre, surroundings
+from probewise.types import Atoms, Description, FloatArray, Segments
+
+# A class that so few atoms of a frame belong to makes each of them an outlier.
+RARE_SHARE = 0.02
+CAGE, CAGED = "perovskite A", "perovskite B"
+OFF_CENTRE = ("off_centre_y", "off_centre_x", "off_centre_spread")
+_AVERAGED = 9  # neighbouring displacements taken together: noise down to a third, walls still two cells wide
+
+
+def column_names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """What `describe_atoms` gives of atoms with these classes, in order."""
+    return ("atoms", *classes, "outliers", "spacing", *OFF_CENTRE)
+
+
+def describe_atoms(
+    atoms: Atoms, shape: tuple[int, int], pixel_nm: tuple[float, float], *, cells: int = 2
+) -> Description:
+    """Columns of values of one frame's atoms in `cells` x `cells` equal parts of it.
+
+    atoms     with the names of their classes
+    shape     (rows, cols) of the frame
+    pixel_nm  (y, x)
+    returns   Description without features; `extra` holds, each (cells * cells,):
+      "atoms"       per nm^2
+      a class name  atoms of it per nm^2
+      "outliers"    per nm^2: atoms in unusual surroundings (`surroundings`, above `UNLIKE`), and atoms of a class that
+                    makes up less than `RARE_SHARE` of the frame's
+      "spacing"     pm, mean distance to the nearest atom; NaN where a cell has none
+      "off_centre_y", "off_centre_x"  pm, mean displacement of the caged atoms of a perovskite from the middle of their
+                    four cage atoms; "off_centre_spread" pm, how much it changes within the cell. NaN without such atoms
+    raises    ValueError when `atoms` has labels without names
+    """
+    if len(atoms) and int(atoms.label.max()) >= len(atoms.classes):
+        raise ValueError(f"atoms has label {int(atoms.label.max())}, expected below its {len(atoms.classes)} classes")
+    steps = np.array(shape, dtype=np.float64) / cells
+    cell = np.clip(((atoms.yx + 0.5) // steps).astype(np.int64), 0, cells - 1) @ np.array([cells, 1])
+    area_nm2 = float(np.prod(steps * np.array(pixel_nm)))
+    places = cells * cells
+
+    def density(chosen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> FloatArray:
+        return np.bincount(cell[chosen], minlength=places) / area_nm2
+
+    own = [atoms.label == label for label in range(len(atoms.classes))]
+    around = surroundings(atoms.yx, atoms.label, shape)
+    rare = np.zeros(len(atoms), dtype=bool)
+    for members in own:
+        if members.sum() < RARE_SHARE * len(atoms):
+            rare |= members
+    scale = 1e3 * float(np.sqrt(np.prod(pixel_nm)))
+    extra = {
+        "atoms": density(np.ones(len(atoms), dtype=bool)),
+        **{name: density(members) for name, members in zip(atoms.classes, own, strict=True)},
+        "outliers": density(rare | (around.unlike > UNLIKE)),
+        "spacing": _means(cell, around.nearest_px * scale, places),
+        **_off_centre(atoms, cell, places, 1e3 * np.array(pixel_nm)),
+    }
+    rows, cols = np.divmod(np.arange(places), cells)
+    centres = (np.column_stack([rows, cols]) + 0.5) / cells
+    return Description(np.zeros((places, 0), dtype=np.float32), centres, extra)
+
+
+def describe_areas(segments: Segments, *, cells: int = 2) -> dict[str, FloatArray]:
+    """Share of each kind of area in `cells` x `cells` equal parts of a frame, 0 to 1, each (cells * cells,).
+
+    A pixel of the maps belongs to the cell that its centre lies in.
+    raises  ValueError when the maps have fewer pixels than cells along a side
+    """
+    rows, cols = segments.probability.shape[1:]
+    if min(rows, cols) < cells:
+        raise ValueError(f"segments has maps of {rows} x {cols}, expected at least {cells} pixels a side")
+    row, col = (((np.arange(count) + 0.5) * cells / count).astype(np.int64) for count in (rows, cols))
+    cell = (row[:, None] * cells + col).ravel()
+    count = np.bincount(cell, minlength=cells * cells)
+    return {
+        name: np.bincount(cell, weights=one.ravel(), minlength=cells * cells) / count
+        for name, one in zip(segments.classes, segments.probability, strict=True)
+    }
+
+
+def _off_centre(
+    atoms: Atoms, cell: np.ndarray[tuple[int], np.dtype[np.int64]], places: int, pixel_pm: FloatArray
+) -> dict[str, FloatArray]:
+    nothing = {name: np.full(places, np.nan) for name in OFF_CENTRE}
+    if CAGE not in atoms.classes or CAGED not in atoms.classes:
+        return nothing
+    cage = atoms.label == atoms.classes.index(CAGE)
+    caged = np.flatnonzero(atoms.label == atoms.classes.index(CAGED))
+    moved = off_centre(atoms.yx[caged], atoms.yx[cage])
+    held = np.isfinite(moved[:, 0])
+    moved, caged = moved[held] * pixel_pm, caged[held]
+    if len(moved) < _AVERAGED:
+        return nothing
+    from scipy.spatial import cKDTree
+
+    _, near = cKDTree(atoms.yx[caged]).query(atoms.yx[caged], k=_AVERAGED)
+    smooth = moved[near].mean(axis=1)
+    own = cell[caged]
+    variance = np.zeros(places)
+    for column in smooth.T:
+        variance += np.maximum(_means(own, column**2, places) - _means(own, column, places) ** 2, 0)
+    means = [_means(own, column, places) for column in moved.T]
+    return dict(zip(OFF_CENTRE, (*means, np.sqrt(variance)), strict=True))
+
+
+def _means(cell: np.ndarray[tuple[int], np.dtype[np.int64]], values: FloatArray, places: int) -> FloatArray:
+    """Mean of the finite values in each cell, NaN where there is none."""
+    finite = np.isfinite(values)
+    count = np.bincount(cell[finite], minlength=places)
+    total = np.bincount(cell[finite], weights=values[finite], minlength=places)
+    return np.asarray(np.divide(total, count, out=np.full(places, np.nan), where=count > 0))

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The supervised workflow: what networks see in a frame, one column of it to a value of the site."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from probewise.descriptors.atom_columns import OFF_CENTRE, column_names, describe_areas, describe_atoms
+from probewise.descriptors.basis import BasisReport
+from probewise.descriptors.components import Rule, constant_components
+from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
+from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, IntArray, Segments
+
+PICOMETRES = ("spacing", *OFF_CENTRE)
+LEAST_PM = 1.0
+LEAST_SHARE = 0.02
+RULES = ("rare", "max-variance")
+LEAST_SITES = 12
+
+
+class AtomWorkflow:
+    """Columns of one frame's atoms (`describe_atoms`) and areas (`describe_areas`), one of which is followed.
+
+    look         finds the atoms of a frame, in its pixels
+    classes      names of what it tells apart
+    survey       finds the areas of a frame; None: no columns of areas
+    kinds        names of what that tells apart
+    component    "rare" or "max-variance", an index, the name of a column, or a callable that is given the values of all
+                 cells (n, columns). Columns of different units are ranked in units of their own robust spread over the
+                 visited cells, at least one atom, one picometre or a fiftieth of a cell's area
+    sense        see `Follower`
+    refit_every  sites after which the component is chosen again; only a column that showed nothing before can take the
+                 place of the followed one
+    cells        along a side of the frame, each with values of its own
+    """
+
+    def __init__(
+        self,
+        look: Callable[[Frame], Atoms],
+        classes: tuple[str, ...],
+        survey: Callable[[Frame], Segments] | None = None,
+        kinds: tuple[str, ...] = (),
+        *,
+        component: Rule = "rare",
+        sense: Sense = "auto",
+        refit_every: int = 20,
+        cells: int = 2,
+    ) -> None:
+        if refit_every < 1:
+            raise ValueError(f"refit_every is {refit_every}, expected at least 1")
+        if not 1 <= cells <= 16:
+            raise ValueError(f"cells is {cells}, expected 1 to 16")
+        if isinstance(component, np.ndarray):
+            raise ValueError("component is a template, expected a rule, a column or a callable: atoms have no picture")
+        known = (*column_names(classes), *kinds)
+        if isinstance(component, str) and component not in (*RULES, *known):
+            raise ValueError(f"got {component!r}, expected a rule, an index or one of {', '.join(known)}")
+        self._look, self._survey, self._kinds = look, survey, kinds
+        self._follower = Follower(component, sense)
+        self._refit_every = refit_every
+        self._cells = cells
+        self._alive: BoolArray = np.zeros(0, dtype=bool)
+
+    @property
+    def fitted(self) -> bool:
+        return self._follower.chosen
+
+    @property
+    def least_sites(self) -> int:
+        """Start sites wanted before the component is chosen."""
+        return LEAST_SITES
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self._follower.columns
+
+    @property
+    def components(self) -> int:
+        return len(self._follower.columns)
+
+    @property
+    def component(self) -> int:
+        return self._follower.column
+
+    def describe(self, frame: Frame) -> Description:
+        """See `describe_atoms` and `describe_areas`."""
+        found = describe_atoms(self._look(frame), frame.shape, frame.pixel_nm, cells=self._cells)
+        if self._survey is None:
+            return found
+        shares = describe_areas(self._survey(frame), cells=self._cells)
+        return dataclasses.replace(found, extra=found.extra | shares)
+
+    def fit(self, descriptions: Sequence[Description], *, seed: int = 0) -> BasisReport:
+        """Choose the column to follow from all visited sites; nothing is random, `seed` changes nothing.
+
+        raises  ValueError when there is no site, or the rule finds no column
+        """
+        if not descriptions:
+            raise ValueError("descriptions is empty, expected at least one visited site")
+        columns = tuple(descriptions[0].extra)
+        tables = [self.values(description) for description in descriptions]
+        table = np.concatenate(tables)
+        alive = ~constant_components(np.nan_to_num(table))
+        before = self._alive if self._alive.size else np.zeros(len(columns), dtype=bool)
+        previous: IntArray = np.where(before, np.arange(len(columns)), -1)
+        scale = np.array([self._scale(name, column) for name, column in zip(columns, table.T, strict=True)])
+        notices = self._follower.choose(
+            columns, tables, len(columns), previous=previous, template=_no_template, scale=scale
+        )
+        self._alive = before | alive
+        return BasisReport(
+            mapping=previous,
+            similarity=before.astype(np.float64),
+            component=self._follower.column,
+            name=self._follower.name,
+            sign=self._follower.sign,
+            explained=np.zeros(len(columns)),
+            residual=0.0,
+            notices=tuple(notices),
+        )
+
+    def values(self, description: Description) -> FloatArray:
+        """All columns of every cell, (cells, columns) float64."""
+        return np.column_stack(list(description.extra.values()))
+
+    def window_values(self, description: Description) -> FloatArray:
+        """The followed column of every cell with its sign, (cells,)."""
+        return self._follower.values(self.values(description))
+
+    def value(self, description: Description) -> float:
+        """Value of the site: the mean of `window_values`; NaN cells are left out, NaN when all are."""
+        return mean_of_finite(self.window_values(description))
+
+    def residual(self, description: Description) -> FloatArray:
+        """Zero: there is no basis that could leave something over."""
+        return np.zeros(len(description.centre_yx))
+
+    def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
+        """Whether `refit_every` sites came since the component was chosen; `recent` has one entry a site."""
+        return self.fitted and len(recent) >= self._refit_every
+
+    def _scale(self, name: str, values: FloatArray) -> float:
+        """Robust spread of a column, at least what one atom, one picometre or a fiftieth of the cell makes."""
+        known = values[np.isfinite(values)]
+        if not known.size:
+            return 1.0
+        spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
+        if name in self._kinds:
+            return max(spread, LEAST_SHARE)
+        if name in PICOMETRES:
+            return max(spread, LEAST_PM)
+        positive = known[known > 0]
+        return max(spread, float(positive.min()) if positive.size else 1.0)
+
+    def state(self) -> State:
+        """All that `restore` needs to give the same values to the bit."""
+        return self._follower.state() | {"alive": self._alive}
+
+    def restore(self, state: State) -> None:
+        self._follower.restore(state)
+        self._alive = np.asarray(state["alive"], dtype=bool)
+
+
+def _no_template(template: np.ndarray[Any, Any]) -> int:
+    raise ValueError(f"component is a template of shape {template.shape}, expected a column: atoms have no picture")

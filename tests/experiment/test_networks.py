@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import probewise as pw
+from probewise import models
+from probewise.errors import ConfigurationError, ModelError
+from probewise.experiment import Experiment, open_run
+from probewise.experiment.loading import build
+from probewise.experiment.networks import Networks, open_networks
+
+pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra cpu or gpu")
+
+
+def tiny(out: Path, **changes: Any) -> Experiment:
+    tables: dict[str, Any] = {
+        "instrument": {"fov_nm": 24.0},
+        "survey": {"shape": (64, 64)},
+        "sites": {"shape": (6, 6), "side_nm": 3.0, "pixel_nm": 0.02, "border": 0},
+        "descriptor": {"workflow": "dcnn"},
+        "start": {"sites": 6},
+        "budget": {"steps": 8},
+        "run": {"out": str(out)},
+    }
+    for name, table in changes.items():
+        tables[name] = {**tables.get(name, {}), **table}
+    return Experiment("simulated:graphene", **tables)
+
+
+def configured(**descriptor: Any) -> Any:
+    return build({"descriptor": {"workflow": "dcnn", **descriptor}})
+
+
+def test_a_run_sees_atoms_and_says_with_what(tmp_path: Path) -> None:
+    summary = tiny(tmp_path / "r", component={"by": "C", "sense": "maximise"}).run()
+    assert summary["measured"] == 8
+    assert [row["name"] for row in summary["models"]] == ["atoms", "segments"]
+    assert summary["models"][0]["sha256"] == json.loads(models.path("atoms").with_suffix(".json").read_text())["sha256"]
+    with open_run(tmp_path / "r") as run:
+        assert run.models == summary["models"]
+        # 38.2 atoms per nm^2; the scan is up to 2.5 % larger than commanded, and atoms at its rim come and go.
+        assert (abs(run.values - 38.2) < 2.5).all()
+
+
+def test_a_resumed_run_goes_the_same_way(tmp_path: Path) -> None:
+    whole = tiny(tmp_path / "whole").run()
+    first = tiny(tmp_path / "parted")
+    for _ in zip(range(5), first, strict=False):
+        pass
+    first.close()
+    parted = Experiment.resume(tmp_path / "parted").run()
+    assert parted["truth"] == whole["truth"]
+    with open_run(tmp_path / "whole") as one, open_run(tmp_path / "parted") as other:
+        assert (one.visited == other.visited).all()
+        assert (one.values == other.values).all()
+
+
+def test_another_model_does_not_go_on_with_the_run() -> None:
+    opened = open_networks(configured())
+    opened.check_journalled(opened.table)
+    with pytest.raises(ModelError, match=r"began with the models atoms \(0000") as caught:
+        opened.check_journalled([{"name": "atoms", "sha256": "0" * 64}])
+    assert caught.value.exit_code == 4
+
+
+def test_pixels_outside_the_range_of_the_model_are_refused_before_the_survey(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"sites.pixel_nm is 0.15, expected 0.0\d* to 0.0\d* for the model"):
+        tiny(tmp_path / "r", sites={"pixel_nm": 0.15}).run()
+    assert not (tmp_path / "r" / "run.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "says"),
+    [
+        ({"models": ["atoms", "segments", "segments"]}, "expected at most one that finds areas"),
+        ({"models": ["segments"]}, "expected one that finds atoms among them"),
+        ({"models": ["atoms", "graphene-decoder"]}, "'graphene-decoder', a decoder, expected models that look at"),
+        ({"models": ["nothing"]}, "model is 'nothing', expected a shipped one"),
+        ({"workflow": "linear", "models": ["atoms"]}, "expected none: nothing here runs a network"),
+    ],
+)
+def test_models_that_make_no_sense(descriptor: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        open_networks(configured(**descriptor))
+
+
+def test_a_workflow_without_networks_opens_none() -> None:
+    assert open_networks(build({})) == Networks()
+    assert open_networks(build({"descriptor": {"workflow": "dcnn"}, "measure": {"kind": "point"}})).all == ()
+
+
+def test_a_column_that_no_model_gives(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"component.by is 'gold': .* expected a rule, an index or one of atoms"
+    ):
+        tiny(tmp_path / "r", component={"by": "gold"}).run()
+    assert not (tmp_path / "r" / "run.sqlite").exists()
+
+
+def test_atoms_have_no_picture_to_ask_about() -> None:
+    with pytest.raises(ConfigurationError, match=r"component.by is 'ask' with descriptor.workflow 'dcnn'"):
+        build({"descriptor": {"workflow": "dcnn"}, "component": {"by": "ask"}})
+
+
+def test_several_finders_are_one_ensemble() -> None:
+    opened = open_networks(configured(models=["atoms", "atoms"]))
+    assert len(opened.atoms) == 2
+    frame = pw.render("graphene", pw.RasterROI((128, 128), 4000), context=pw.Context((2.56, 2.56)))
+    from probewise.image import AtomFinder
+
+    both, one = AtomFinder(opened.atoms, refine=False)(frame), AtomFinder(opened.atoms[0], refine=False)(frame)
+    assert len(both) == len(one)
+    assert (both.score == one.score).all()  # a network agrees with itself
