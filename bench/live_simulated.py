@@ -154,9 +154,9 @@ def main() -> None:
             seeds.append(one_seed(SPECIMENS[name], seed, arguments.sets, arguments.workflows, before))
             shown = {policy: np.round(seeds[-1][policy], 3).tolist() for policy in (*arguments.workflows, "oracle")}
             print(name, seed, shown, flush=True)
-        result["specimens"][name] = {"count": len(seeds), "table": table(seeds), "seeds": seeds}
-        arguments.out.parent.mkdir(exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+            result["specimens"][name] = {"count": len(seeds), "table": table(seeds), "seeds": seeds}
+            arguments.out.parent.mkdir(exist_ok=True)
+            arguments.out.write_text(json.dumps(result, indent=1) + "\n")
         show(name, result["specimens"][name]["table"], len(seeds))
 
 
