@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 class Shown:
     """Gives `repr` and a notebook's table from `_facts`, name: value."""
 
-    def _facts(self) -> Mapping[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _facts(self) -> Mapping[str, Any]: ...
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self._facts().items())})"
