@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Render the simulated training frames once, so that every training reads the same ones and costs one process.
 
-Run: python models/frame_cache.py [--frames 12000] [--seed 0] [--processes 2] [--out build/frames]
+Run: python models/frame_cache.py [--frames 8000] [--seed 0] [--processes 2] [--out build/frames]
 Three arrays that are mapped, not read: images.npy (n, 256, 256) float16 as the network sees them; atoms.npy (m, 3)
 float32 row, column and label of all atoms; and first.npy (n + 1,) where those of each frame begin. about.json tells
 the seed, the shares of the materials, the gain of each frame and the processor minutes it took.
@@ -134,7 +134,7 @@ def open_cache(folder: Path) -> FrameCache:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=12_000)
+    parser.add_argument("--frames", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "frames")

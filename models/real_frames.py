@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from frames import RealImage
-from judge import FrameEdge, Score, laplacian_of_gaussian
+from judge import FrameEdge, Score, blobs
 from probewise.image import AtomFinder, find_atoms
 from probewise.types import FloatArray
 
@@ -48,7 +48,8 @@ def of_network(finder: AtomFinder, image: RealImage) -> dict[float, Score]:
 
 def of_blobs(image: RealImage) -> dict[tuple[float, int], Score]:
     """At each width and threshold of a Laplacian of Gaussian."""
-    return scores(image, BLOBS, lambda blob: laplacian_of_gaussian(image.counts, *blob))
+    found = {sigma: blobs(image.counts, sigma) for sigma in {sigma for sigma, _ in BLOBS}}
+    return scores(image, BLOBS, lambda blob: found[blob[0]][0][found[blob[0]][1] > blob[1]])
 
 
 def added(several: Sequence[Score]) -> Score:
