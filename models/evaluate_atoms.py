@@ -319,10 +319,13 @@ def main() -> None:
     parser.add_argument("--json", default=str(ROOT / "bench" / "results" / "atoms_quality.json"))
     arguments = parser.parse_args()
     trained, held = split(real_images(data_folder()), arguments.fold)
+    finder = Found(arguments.model)
     beside = Found(arguments.beside) if arguments.beside else None
-    answers = evaluate(Found(arguments.model), trained, held, beside=beside)
+    answers = evaluate(finder, trained, held, beside=beside)
     head: dict[str, Any] = {"question": " ".join(str(__doc__).split("\n\n")[0].split()), "model": arguments.model}
-    head |= {"beside": dict(beside.model.card.recipe)} if beside else {}
+    head["recipe"] = dict(finder.model.card.recipe)
+    if beside:
+        head["beside"] = dict(beside.model.card.recipe)
     versions = {"numpy": np.__version__, "python": platform.python_version()}
     Path(arguments.json).write_text(json.dumps({**head, "versions": versions, **answers}, indent=1) + "\n")
     print(json.dumps(summary(answers), indent=1))

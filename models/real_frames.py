@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from frames import RealImage
 from judge import FrameEdge, Score, blobs
 from probewise.image import AtomFinder, find_atoms
@@ -50,6 +52,17 @@ def of_blobs(image: RealImage) -> dict[tuple[float, int], Score]:
     """At each width and threshold of a Laplacian of Gaussian."""
     found = {sigma: blobs(image.counts, sigma) for sigma in {sigma for sigma, _ in BLOBS}}
     return scores(image, BLOBS, lambda blob: found[blob[0]][0][found[blob[0]][1] > blob[1]])
+
+
+def label_contrast(image: RealImage) -> float:
+    """Mean height of the Laplacian of Gaussian of width 3 px at the labels, in its deviations over the image: 0 where
+    the labels have nothing to do with the image.
+    """
+    from scipy.ndimage import gaussian_laplace
+
+    response = -gaussian_laplace(image.counts.astype(np.float64), 3.0)
+    at = np.clip(np.rint(image.yx).astype(np.int64), 0, np.array(response.shape) - 1)
+    return float((response[at[:, 0], at[:, 1]].mean() - response.mean()) / response.std())
 
 
 def added(several: Sequence[Score]) -> Score:

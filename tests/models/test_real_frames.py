@@ -47,6 +47,19 @@ def test_blobs_are_scored_at_every_setting() -> None:
     assert table[real_frames.best([table])].f1 == 1
 
 
+def test_label_contrast_is_high_on_spots_and_none_beside_them() -> None:
+    counts = np.random.default_rng(1).normal(100, 1, (128, 128)).astype(np.float32)
+    yx = np.random.default_rng(2).uniform(10, 118, (12, 2))
+    rows, cols = np.indices(counts.shape)
+    for y, x in yx:
+        counts += 40 * np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / 18).astype(np.float32)
+    assert real_frames.label_contrast(RealImage("set/0", counts, yx, 0.02)) > 3
+    elsewhere = np.random.default_rng(3).uniform(10, 118, (400, 2))
+    assert (
+        abs(real_frames.label_contrast(RealImage("set/0", counts, elsewhere, 0.02))) < 0.25
+    )  # 400 draws of unit width
+
+
 def test_the_interval_holds_the_f1_and_shrinks_where_images_agree() -> None:
     pytest.importorskip("torch", reason="training needs the extra `train`")
     from evaluate_folds import interval
