@@ -14,6 +14,9 @@ from probewise.experiment import Experiment, open_run
 from probewise.experiment.loading import build
 from probewise.experiment.networks import Networks, open_networks
 from probewise.experiment.resolved import resolved
+from probewise.inference import LatentLayout, ModelInput, ModelOutput
+from tiny_models import encoder as tiny_encoder
+from tiny_models import segmenter_card
 
 pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra cpu or gpu")
 
@@ -102,8 +105,27 @@ def test_another_model_does_not_go_on_with_the_run() -> None:
     assert caught.value.exit_code == 4
 
 
+def test_an_encoder_of_spectra_reads_windows_only(tmp_path: Path) -> None:
+    card = segmenter_card(
+        name="spots-encoder",
+        kind="encoder",
+        input=ModelInput("x", "NHW", 1, 7),
+        outputs=(ModelOutput("z_mean", "none", 1), ModelOutput("z_logsd", "none", 1)),
+        classes=(),
+        background="absent",
+        pixel_nm=None,
+        normalisation="spectrum",
+        latent=LatentLayout("full", False, 2, 2),
+    )
+    path = str(tiny_encoder(tmp_path, side=7, card=card))
+    with pytest.raises(ConfigurationError, match="none that finds atoms: 'spots-encoder' reads spectra of windows"):
+        open_networks(configured(workflow="rvae", models=["atoms", path]))
+    with pytest.raises(ConfigurationError, match=r"frames of 15 x 15 px, expected at least the 16 px that the model"):
+        open_networks(configured(workflow="rvae", models=[path])).check_frames((15, 15), 0.02)
+
+
 def test_frames_smaller_than_a_patch_are_refused_before_the_survey(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"frames of 26 x 26 px, expected at least the 27 px of a patch"):
+    with pytest.raises(ConfigurationError, match=r"frames of 26 x 26 px, expected at least the 27 px that the model"):
         tiny(tmp_path / "r", descriptor={"workflow": "rvae", "models": GRAPHENE}, sites={"side_nm": 0.52}).run()
     assert not (tmp_path / "r" / "run.sqlite").exists()
 

@@ -31,7 +31,7 @@ class LatentWorkflow:
 
     encoder      a `LatentEncoder`; None for a workflow that is restored and values what was described before
     look         finds the atoms of a frame that patches are cut about, in its pixels; None: windows
-    step_px      of the windows, in pixels of the network's grid; None: half a patch
+    step_px      of the windows, in pixels of the network's grid; None: half a window
     component    "rare" or "max-variance" among the content, a column's index or name, a callable that is given all
                  columns of all patches (n, columns), or a template: a patch (side, side) float32 scaled as the
                  encoder's are, whose most unusual content is followed
@@ -114,11 +114,9 @@ class LatentWorkflow:
 
         raises  ValueError for a non-finite pixel, a frame smaller than a window, or pixels outside the card's range
         """
-        encoder = self._encoder_of()
-        card = encoder.model.card
+        card = self._encoder_of().model.card
         if self._look is None:
-            step = max(1, encoder.side_px // 2) if self._step is None else self._step
-            cut = cut_windows(frame, card, step, self._cells)
+            cut = cut_windows(frame, card, self._step, self._cells)
         else:
             cut = cut_about_atoms(frame, card, self._look, self._cells)
         return self.describe_patches(cut.patches, cut.centre_yx, label=cut.label, area_nm2=cut.area_nm2)

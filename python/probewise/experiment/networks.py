@@ -72,12 +72,14 @@ class Networks:
                 f"{model.card.name!r}"
             )
         for model in self.encoder:
-            span, side_px = model.card.pixel_nm, model.card.input.patch_px or 0
-            needed = side_px * (1.0 if span is None else span.native / pixel_nm)
+            from probewise.descriptors.cut_patches import window_px
+
+            span = model.card.pixel_nm
+            needed = window_px(model.card) * (1.0 if span is None else span.native / pixel_nm)
             if min(shape) < needed:
                 raise ConfigurationError(
                     f"sites.side_nm gives frames of {shape[0]} x {shape[1]} px, expected at least the {needed:.0f} px "
-                    f"of a patch of the model {model.card.name!r}"
+                    f"that the model {model.card.name!r} looks at together"
                 )
 
     def check_journalled(self, journalled: Sequence[Mapping[str, Any]]) -> None:
@@ -134,6 +136,11 @@ def open_networks(configuration: Configuration) -> Networks:
                 f"descriptor.of holds {name!r}, expected classes of the model that finds atoms: "
                 f"{', '.join(known) or 'there is none among descriptor.models'}"
             )
+    if networks.atoms and any(model.card.normalisation == "spectrum" for model in networks.encoder):
+        raise ConfigurationError(
+            f"descriptor.models is {list(table.models)}, expected none that finds atoms: "
+            f"{networks.encoder[0].card.name!r} reads spectra of windows"
+        )
     for decoder in networks.decoder:
         ours, theirs = networks.encoder[0].card, decoder.card
         if (ours.latent, ours.input.patch_px) != (theirs.latent, theirs.input.patch_px):
