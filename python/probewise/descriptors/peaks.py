@@ -45,8 +45,9 @@ class SpectrumPeaks:
         differs between quarters of the window by less than `phase_step` from the whole.
 
         Where two lattices meet in a window their waves are out of step: the peak loses power, its phase jumps, and its
-        position is no longer a spacing. A jump of 0.5 rad shifts it by about half of a strain of 1 % and costs only 6 %
-        of the power; lattices without a border stay under 0.1 rad in most windows (static displacements, scan jitter).
+        position is no longer a spacing. In the middle of a window the default `share` tells jumps of 1.5 rad and more,
+        the default `phase_step` those over 0.9 rad, which shift a spacing by 3 % where a window holds 10 periods; what is
+        left shifts it by less. Of all windows of the simulated `strained` 95 % stay below 0.2 rad.
         """
         if not self.power.size:
             return np.zeros(self.power.shape, dtype=bool)
