@@ -46,7 +46,7 @@ class SpectrumPeaks:
 
         Where two lattices meet in a window their waves are out of step: the peak loses power, its phase jumps, and its
         position is no longer a spacing. In the middle of a window the default `share` tells jumps of 1.5 rad and more,
-        the default `phase_step` those over 0.9 rad, which shift a spacing by 3 % where a window holds 10 periods; what is
+        the default `phase_step` those over 0.9 rad, which shift a spacing by 3 % in a window of 10 periods; what is
         left shifts it by less. Of all windows of the simulated `strained` 95 % stay below 0.2 rad.
         """
         if not self.power.size:
