@@ -9,6 +9,7 @@ import pytest
 
 import probewise as pw
 from probewise import models
+from probewise.app.ask import Asker
 from probewise.errors import ConfigurationError, ModelError
 from probewise.experiment import Experiment, open_run
 from probewise.experiment.loading import build
@@ -24,7 +25,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra cpu 
 GRAPHENE = ("atoms", "graphene-encoder")
 
 
-def tiny(out: Path, **changes: Any) -> Experiment:
+def tiny(out: Path, ask: Asker | None = None, **changes: Any) -> Experiment:
     tables: dict[str, Any] = {
         "instrument": {"fov_nm": 24.0},
         "survey": {"shape": (64, 64)},
@@ -36,7 +37,7 @@ def tiny(out: Path, **changes: Any) -> Experiment:
     }
     for name, table in changes.items():
         tables[name] = {**tables.get(name, {}), **table}
-    return Experiment("simulated:graphene", **tables)
+    return Experiment("simulated:graphene", ask=ask, **tables)
 
 
 def configured(**descriptor: Any) -> Any:
@@ -192,9 +193,49 @@ def test_a_column_that_no_model_gives(tmp_path: Path) -> None:
     assert not (tmp_path / "r" / "run.sqlite").exists()
 
 
-def test_atoms_have_no_picture_to_ask_about() -> None:
-    with pytest.raises(ConfigurationError, match=r"component.by is 'ask' with descriptor.workflow 'dcnn'"):
-        build({"descriptor": {"workflow": "dcnn"}, "component": {"by": "ask"}})
+def test_atoms_have_no_picture_as_a_template() -> None:
+    with pytest.raises(ConfigurationError, match=r"component.by is 'a.npy' with descriptor.workflow 'dcnn'"):
+        build({"descriptor": {"workflow": "dcnn"}, "component": {"by": "a.npy"}})
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "answer", "models"),
+    [
+        ({}, "spacing", ["atoms", "segments"]),
+        ({"workflow": "rvae", "models": GRAPHENE}, "outlier", [*GRAPHENE, "graphene-decoder"]),
+    ],
+    ids=["dcnn", "rvae"],
+)
+def test_a_person_is_asked_with_a_picture(
+    tmp_path: Path, descriptor: dict[str, Any], answer: str, models: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def read() -> str:
+        asked.append(answer)
+        return answer
+
+    asker = Asker(lambda: tmp_path / "r", read=read)
+    summary = tiny(tmp_path / "r", asker, descriptor=descriptor, component={"by": "ask"}).run()
+    assert asked == [answer]
+    assert [row["name"] for row in summary["models"]] == models
+    assert (tmp_path / "r" / "components.png").read_bytes().startswith(b"\x89PNG")
+    with open_run(tmp_path / "r") as run:
+        assert run._learner.describer.columns[run._learner.describer.component] == answer  # type: ignore[attr-defined]
+
+
+def test_the_decoder_beside_an_encoder_is_found_to_ask_and_only_then(tmp_path: Path) -> None:
+    for part in ("encoder", "decoder"):
+        for ending in ("onnx", "json"):
+            name = f"graphene-{part}.{ending}"
+            (tmp_path / name).write_bytes((models.path("atoms").parent / name).read_bytes())
+    path = str(tmp_path / "graphene-encoder.onnx")
+    asked = {"component": {"by": "ask"}}
+    found = open_networks(build({"descriptor": {"workflow": "rvae", "models": [path]}, **asked}))
+    assert [model.card.name for model in found.decoder] == ["graphene-decoder"]
+    assert open_networks(configured(workflow="rvae", models=[path])).decoder == ()
+    named = open_networks(build({"descriptor": {"workflow": "rvae", "models": [path, "graphene-decoder"]}, **asked}))
+    assert len(named.decoder) == 1
 
 
 def test_several_finders_are_one_ensemble() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from probewise.descriptors.atom_columns import OFF_CENTRE, column_names, describe_areas, describe_atoms
 from probewise.descriptors.basis import BasisReport
+from probewise.descriptors.column_picture import columns_picture
 from probewise.descriptors.components import Rule, constant_components
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
 from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, IntArray, Segments
@@ -146,6 +148,11 @@ class AtomWorkflow:
     def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
         """Whether `refit_every` sites came since the component was chosen; `recent` has one entry a site."""
         return self.fitted and len(recent) >= self._refit_every
+
+    def picture(self, descriptions: Sequence[Description], frames: Sequence[Frame], path: str | Path) -> None:
+        """Write a PNG of the columns over the visited sites, see `columns_picture`."""
+        tables = [self.values(description) for description in descriptions]
+        columns_picture(descriptions, frames, self.columns, tables, (1 / self._cells, 1 / self._cells), path)
 
     def _scale(self, name: str, values: FloatArray) -> float:
         """Robust spread of a column, at least what one atom, one picometre or a fiftieth of the cell makes."""

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from probewise.descriptors.basis import BasisReport, residual_limit
+from probewise.descriptors.column_picture import Manifold, columns_picture
 from probewise.descriptors.components import Rule
-from probewise.descriptors.cut_patches import cut_about_atoms, cut_windows
+from probewise.descriptors.cut_patches import cut_about_atoms, cut_windows, window_px
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
-from probewise.descriptors.latents import LatentEncoder, angle_terms
+from probewise.descriptors.latents import LatentEncoder, angle_terms, draw_content
 from probewise.descriptors.outliers import Bulk, Bulks, bulks_of
-from probewise.inference import LatentLayout
+from probewise.inference import LatentLayout, Model
 from probewise.inference.card import Rotation
 from probewise.types import Atoms, Description, Float32Array, FloatArray, Frame, IntArray
 
@@ -24,12 +26,14 @@ RULES = ("rare", "max-variance")
 LEAST_SITES = 12
 _LABEL, _AREA = "label", "area_nm2"
 _NEIGHBOURS = 6
+_DRAWN = 7  # pictures along each side of the manifold
 
 
 class LatentWorkflow:
     """Latent variables of patches about the atoms of a frame, or of windows spread over it.
 
     encoder      a `LatentEncoder`; None for a workflow that is restored and values what was described before
+    decoder      that belongs to the encoder, for `picture`
     look         finds the atoms of a frame that patches are cut about, in its pixels; None: windows
     step_px      of the windows, in pixels of the network's grid; None: half a window
     component    "rare" or "max-variance" among the content, a column's index or name, a callable that is given all
@@ -55,6 +59,7 @@ class LatentWorkflow:
         encoder: LatentEncoder | None,
         look: Callable[[Frame], Atoms] | None = None,
         *,
+        decoder: Model | None = None,
         step_px: int | None = None,
         component: Rule = "rare",
         sense: Sense = "auto",
@@ -70,6 +75,7 @@ class LatentWorkflow:
         self._encoder = encoder
         self._layout = None if encoder is None else encoder.layout
         self._look = look
+        self._decoder = decoder
         self._cells = cells
         if isinstance(component, str) and encoder is not None and component not in (*RULES, *self.columns):
             known = ", ".join((*RULES, *self.columns))
@@ -301,6 +307,19 @@ class LatentWorkflow:
     def _symmetry(self) -> int:
         return self._layout_of().symmetry or 1
 
+    def picture(self, descriptions: Sequence[Description], frames: Sequence[Frame], path: str | Path) -> None:
+        """Write a PNG of the columns over the visited sites, on top what the decoder draws; see `columns_picture`."""
+        card = self._encoder_of().model.card
+        tables = [self.values(description) for description in descriptions]
+        content = np.concatenate([self._content(description) for description in descriptions])
+        manifold = None if self._decoder is None or content.shape[1] < 2 else _manifold(self._decoder, content)
+        pixel = np.array(frames[0].pixel_nm)
+        native = pixel if card.pixel_nm is None else np.full(2, card.pixel_nm.native)
+        part = window_px(card) * native / (pixel * frames[0].shape)
+        columns_picture(
+            descriptions, frames, self.columns, tables, (float(part[0]), float(part[1])), path, manifold=manifold
+        )
+
     def _encoder_of(self) -> LatentEncoder:
         if self._encoder is None:
             raise ValueError("the workflow has no encoder, expected one to describe a frame")
@@ -315,6 +334,15 @@ class LatentWorkflow:
         if self._bulk is None:
             raise ValueError("the workflow has no statistics yet, expected fit() or restore() first")
         return self._bulk
+
+
+def _manifold(decoder: Model, content: FloatArray) -> Manifold:
+    low, high = np.percentile(content[:, :2], (1, 99), axis=0)
+    first, second = (np.linspace(low[axis], high[axis], _DRAWN) for axis in (0, 1))
+    grid = np.tile(np.median(content, axis=0), (_DRAWN**2, 1))
+    grid[:, 0], grid[:, 1] = np.tile(first, _DRAWN), np.repeat(second, _DRAWN)
+    drawn = draw_content(decoder, grid)
+    return Manifold(drawn.reshape(_DRAWN, _DRAWN, *drawn.shape[1:]), content[:, :2], low, high)
 
 
 def _labels(description: Description) -> IntArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probewise.errors import ConfigurationError, ModelError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from probewise.inference import Model
 
 SHIPPED = {"dcnn": ("atoms", "segments")}
-ENCODER = "-encoder"
+ENCODER, DECODER = "-encoder", "-decoder"
 ANY = 16
 # Of each kind the least and the most that a workflow takes, and what such a model does.
 WANTED = {
@@ -116,7 +117,7 @@ def open_networks(configuration: Configuration) -> Networks:
         )
     opened: dict[str, list[Model]] = {"atoms": [], "segments": [], "encoder": [], "decoder": []}
     device = "cpu" if configuration.run.device == "auto" else configuration.run.device
-    for name in table.models or SHIPPED[table.workflow]:
+    for name in (*(table.models or SHIPPED[table.workflow]), *_decoders(configuration)):
         model = load_model(name, device=device)
         opened[model.card.kind].append(model)
     found = {kind: [model.card.name for model in several] for kind, several in opened.items() if several}
@@ -149,6 +150,28 @@ def open_networks(configuration: Configuration) -> Networks:
                 f"expected the decoder that it was trained with"
             )
     return networks
+
+
+def _decoders(configuration: Configuration) -> list[str]:
+    """To ask a person: NAME-decoder that stands beside NAME-encoder, unless one is named."""
+    from probewise import models
+
+    named = configuration.descriptor.models
+    if configuration.component.by != "ask" or any(_stem(name).endswith(DECODER) for name in named):
+        return []
+    found = []
+    for name in named:
+        beside = name.removesuffix(".onnx").removesuffix(ENCODER) + DECODER
+        if _stem(name).endswith(ENCODER):
+            if name in models.names() and beside in models.names():
+                found.append(beside)
+            elif Path(f"{beside}.onnx").is_file():
+                found.append(f"{beside}.onnx")
+    return found
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".onnx")
 
 
 def _brief(models: Mapping[str, str]) -> str:
