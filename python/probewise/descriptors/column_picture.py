@@ -64,15 +64,21 @@ def columns_picture(
         )
     table = np.concatenate(tables)
     shown = np.flatnonzero(~constant_components(np.nan_to_num(table)))
-    top = 0.0 if manifold is None else 4.5
-    figure = Figure(figsize=(8 * _INCH, 1.25 * _INCH * len(shown) + top + 0.3), layout="constrained")
+    height = 1.3 * _INCH * len(shown)
+    top = 0.3 if manifold is None else 5.2
+    figure = Figure(figsize=(8.2 * _INCH, height + top))
     FigureCanvasAgg(figure)
-    lower: Any = figure
     if manifold is not None:
-        parts: Any = figure.subfigures(2, 1, height_ratios=[top, 1.25 * _INCH * len(shown) + 0.3])
-        _draw_manifold(parts[0], manifold)
-        lower = parts[1]
-    axes = lower.subplots(len(shown), 7, squeeze=False, width_ratios=[1.7] + [1.0] * 6)
+        _draw_manifold(
+            figure.add_gridspec(1, 2, left=0.06, right=0.97, bottom=(height + 0.9) / (height + top), top=0.97), manifold
+        )
+    grid = figure.add_gridspec(
+        len(shown),
+        7,
+        width_ratios=[1.7] + [1.0] * 6,
+        left=0.06, right=0.99, bottom=0.02, top=(height - 0.1) / (height + top), wspace=0.08, hspace=0.35,
+    )  # fmt: skip
+    axes = grid.subplots(squeeze=False)
     places = np.concatenate([window_positions_nm(*pair) for pair in zip(frames, descriptions, strict=True)])
     few = np.linspace(0, len(table) - 1, min(len(table), _MOST_POINTS)).round().astype(np.int64)
     for row, index in zip(axes, shown.tolist(), strict=True):
@@ -102,14 +108,14 @@ def _draw_map(axis: Axes, places: FloatArray, values: FloatArray) -> None:
     axis.invert_yaxis()
     axis.tick_params(labelsize=6)
     axis.set_ylabel("nm", size=7)
-    bar = axis.figure.colorbar(dots, ax=axis, fraction=0.05, pad=0.02)
+    bar = axis.figure.colorbar(dots, cax=axis.inset_axes((1.03, 0.0, 0.05, 1.0)))
     bar.ax.tick_params(labelsize=6)
     bar.set_label("2 to 98 %", size=6)
 
 
-def _draw_manifold(figure: Any, manifold: Manifold) -> None:
+def _draw_manifold(grid: Any, manifold: Manifold) -> None:
     """Left what the decoder draws, right where the visited patches lie."""
-    left, right = figure.subplots(1, 2)
+    left, right = grid.subplots()
     rows, cols, side, _ = manifold.drawn.shape
     whole = manifold.drawn[::-1].transpose(0, 2, 1, 3).reshape(rows * side, cols * side)
     half = (manifold.high - manifold.low) / (2 * (cols - 1))
