@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probewise.descriptors.components import constant_components
-from probewise.descriptors.picture import extremes, grey_patches, window_positions_nm
+from probewise.descriptors.picture import extremes, grey_patches, positions_nm
 from probewise.types import Description, Float32Array, FloatArray, Frame
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def columns_picture(
         left=0.06, right=0.99, bottom=0.02, top=(height - 0.1) / (height + top), wspace=0.08, hspace=0.35,
     )  # fmt: skip
     axes = grid.subplots(squeeze=False)
-    places = np.concatenate([window_positions_nm(*pair) for pair in zip(frames, descriptions, strict=True)])
+    places = np.concatenate(
+        [positions_nm(frame, seen.centre_yx) for frame, seen in zip(frames, descriptions, strict=True)]
+    )
     few = np.linspace(0, len(table) - 1, min(len(table), _MOST_POINTS)).round().astype(np.int64)
     for row, index in zip(axes, shown.tolist(), strict=True):
         values = table[:, index]

@@ -107,13 +107,13 @@ def component_picture(
     figure.savefig(path, dpi=110)
 
 
-def window_positions_nm(frame: Frame, description: Description) -> FloatArray:
-    """Centres of the windows from the centre of the survey field, (windows, 2) as (y, x); rotation is left out."""
+def positions_nm(frame: Frame, centre_yx: FloatArray) -> FloatArray:
+    """Places (n, 2), fractions of a frame, in nm from the centre of the survey field; rotation is left out."""
     fov, shift = np.array(frame.context.fov_nm), np.array(frame.context.shift_nm)
     centre, size = np.array([0.5, 0.5]), np.array([1.0, 1.0])
     if isinstance(frame.scan, RasterROI):
         centre, size = np.array(frame.scan.centre_yx), np.array(frame.scan.size_yx)
-    inside = centre + (description.centre_yx - 0.5) * size
+    inside = centre + (centre_yx - 0.5) * size
     return np.asarray(shift + (inside - 0.5) * fov)
 
 
@@ -147,7 +147,7 @@ def _draw_map(
     from matplotlib.collections import PolyCollection
 
     places = np.concatenate(
-        [window_positions_nm(frame, description) for frame, description in zip(frames, descriptions, strict=True)]
+        [positions_nm(frame, seen.centre_yx) for frame, seen in zip(frames, descriptions, strict=True)]
     )
     half = np.array(frames[0].pixel_nm) * workflow.step_px / 2
     corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * half
