@@ -106,6 +106,17 @@ def test_another_model_does_not_go_on_with_the_run() -> None:
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.parametrize("descriptor", [{}, {"workflow": "rvae", "models": GRAPHENE}], ids=["dcnn", "rvae"])
+def test_networks_look_at_a_spiral_too(tmp_path: Path, descriptor: dict[str, Any]) -> None:
+    summary = tiny(
+        tmp_path / "r", descriptor=descriptor, scan={"path": "spiral"}, start={"sites": 2}, budget={"steps": 2},
+        component={"by": "C" if not descriptor else "density"},
+    ).run()  # fmt: skip
+    assert any(text.startswith("pixels without a sample") for text in summary["notices"])
+    with open_run(tmp_path / "r") as run:
+        assert (run.values > 38.2 / 2).all()  # atoms per nm^2; the corners, a fifth of the frame, show none
+
+
 def test_an_encoder_of_spectra_reads_windows_only(tmp_path: Path) -> None:
     card = segmenter_card(
         name="spots-encoder",

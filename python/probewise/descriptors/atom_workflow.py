@@ -15,6 +15,7 @@ from probewise.descriptors.basis import BasisReport
 from probewise.descriptors.column_picture import columns_picture
 from probewise.descriptors.components import Rule, constant_components
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
+from probewise.descriptors.gaps import without_gaps
 from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, IntArray, Segments
 
 PICOMETRES = ("spacing", *OFF_CENTRE)
@@ -89,12 +90,11 @@ class AtomWorkflow:
         return self._follower.column
 
     def describe(self, frame: Frame) -> Description:
-        """See `describe_atoms` and `describe_areas`."""
+        """See `describe_atoms` and `describe_areas`; what a path left open is filled (`without_gaps`)."""
+        frame, notices = without_gaps(frame)
         found = describe_atoms(self._look(frame), frame.shape, frame.pixel_nm, cells=self._cells)
-        if self._survey is None:
-            return found
-        shares = describe_areas(self._survey(frame), cells=self._cells)
-        return dataclasses.replace(found, extra=found.extra | shares)
+        shares = {} if self._survey is None else describe_areas(self._survey(frame), cells=self._cells)
+        return dataclasses.replace(found, extra=found.extra | shares, notices=notices)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int = 0) -> BasisReport:
         """Choose the column to follow from all visited sites; nothing is random, `seed` changes nothing.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from probewise.descriptors.column_picture import Manifold, columns_picture
 from probewise.descriptors.components import Rule
 from probewise.descriptors.cut_patches import cut_about_atoms, cut_windows, window_px
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
+from probewise.descriptors.gaps import without_gaps
 from probewise.descriptors.latents import LatentEncoder, angle_terms, draw_content
 from probewise.descriptors.outliers import Bulk, Bulks, bulks_of
 from probewise.inference import LatentLayout, Model
@@ -118,14 +120,17 @@ class LatentWorkflow:
     def describe(self, frame: Frame) -> Description:
         """Latent variables of the patches of the frame's first channel.
 
-        raises  ValueError for a non-finite pixel, a frame smaller than a window, or pixels outside the card's range
+        raises  ValueError for a non-finite pixel, a frame smaller than a window, pixels outside the card's range, or a
+                path that leaves too much of the frame unseen (`without_gaps`)
         """
         card = self._encoder_of().model.card
+        frame, notices = without_gaps(frame)
         if self._look is None:
             cut = cut_windows(frame, card, self._step, self._cells)
         else:
             cut = cut_about_atoms(frame, card, self._look, self._cells)
-        return self.describe_patches(cut.patches, cut.centre_yx, label=cut.label, area_nm2=cut.area_nm2)
+        found = self.describe_patches(cut.patches, cut.centre_yx, label=cut.label, area_nm2=cut.area_nm2)
+        return replace(found, notices=notices) if notices else found
 
     def describe_patches(
         self,
