@@ -154,7 +154,7 @@ def test_pixels_outside_the_range_of_the_model_are_refused_before_the_survey(tmp
         ({"models": ["atoms", "segments", "segments"]}, "expected at most one that finds areas"),
         ({"models": ["segments"]}, "expected at least one that finds atoms among them"),
         ({"models": ["atoms", "graphene-decoder"]}, "expected none that draws patches among them"),
-        ({"workflow": "rvae"}, r"not set, expected an encoder .* bfo-encoder, graphene-encoder, mos2-encoder or the"),
+        ({"workflow": "rvae"}, r"not set, expected an encoder .* bfo-encoder, graphene-encoder, mos2-encoder or a"),
         ({"workflow": "rvae", "models": ["atoms"]}, "expected one that reads patches among them"),
         ({"workflow": "rvae", "models": ["mos2-encoder", "segments"]}, "expected none that finds areas among them"),
         ({"workflow": "rvae", "models": ["bfo-encoder", "mos2-decoder"]}, "draws other patches than 'bfo-encoder'"),

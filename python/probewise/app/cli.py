@@ -55,6 +55,9 @@ def run(
     workflow: Annotated[
         str | None, typer.Option(metavar="linear|dcnn|rvae", help="How a frame becomes a value.")
     ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|FILE.onnx", help="A network of the workflow; repeatable.")
+    ] = None,
     objective: Annotated[str | None, typer.Option(metavar="cover|discover|reconstruct")] = None,
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="An acquisition or a baseline.")] = None,
     component: Annotated[
@@ -77,6 +80,7 @@ def run(
     overrides = commands.overrides(
         {
             "descriptor.workflow": workflow,
+            "descriptor.models": model or None,
             "acquisition.objective": objective,
             "acquisition.policy": policy,
             "acquisition.batch": batch,

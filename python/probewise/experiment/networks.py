@@ -113,7 +113,7 @@ def open_networks(configuration: Configuration) -> Networks:
         encoders = [name for name in models.names() if name.endswith(ENCODER)]
         raise ConfigurationError(
             f"descriptor.models is not set, expected an encoder and, for patches about atoms, what finds them: "
-            f'["atoms", NAME] with NAME one of {", ".join(encoders)} or the path of a .onnx file'
+            f'["atoms", NAME] (--model atoms --model NAME) with NAME one of {", ".join(encoders)} or a .onnx file'
         )
     opened: dict[str, list[Model]] = {"atoms": [], "segments": [], "encoder": [], "decoder": []}
     device = "cpu" if configuration.run.device == "auto" else configuration.run.device
