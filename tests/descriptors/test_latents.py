@@ -143,7 +143,9 @@ def test_an_encoder_without_rotation_has_no_angle(tmp_path):
     assert "angle cos" not in workflow.columns
 
 
-def test_rare_content_is_followed(pixels):
+def test_rare_content_is_followed_of_windows_and_outliers_of_atoms(pixels):
+    about_atoms = LatentWorkflow(pixels, lambda frame: None)
+    assert about_atoms.fit([described(about_atoms, one) for one in sites()]).name == "outlier"
     workflow = LatentWorkflow(pixels)
     descriptions = [described(workflow, one) for one in sites(odd=(2, 9))]
     report = workflow.fit(descriptions)
@@ -185,6 +187,21 @@ def test_what_is_counted_is_told_by_cell(pixels):
     values, centres = workflow.told(seen[2])
     assert np.array_equal(values, rows[2, :, 4].astype(np.float64))
     assert np.array_equal(centres, places)
+
+
+def test_what_the_median_site_holds_is_no_outlier(pixels):
+    """Content with tails far longer than normal: few patches of any site pass, but for those put in."""
+    rows = sites(count=21, odd=(2, 9))
+    rows[:, :, 3:] *= np.random.default_rng(5).standard_t(2, rows[:, :, :1].shape).astype(np.float32)
+    rows[[2, 9], :3, 4] = 500
+    workflow = LatentWorkflow(pixels, component="outlier")
+    descriptions = [described(workflow, one) for one in rows]
+    workflow.fit(descriptions)
+    farthest = [workflow.residual(one).max() for one in descriptions]
+    assert workflow.outlier_limit == np.median(farthest)
+    values = np.array([workflow.value(one) for one in descriptions])
+    assert (values > 0).sum() == 10
+    assert set(np.argsort(values)[-2:]) == {2, 9}
 
 
 def test_outliers_are_so_among_their_own_kind(pixels):

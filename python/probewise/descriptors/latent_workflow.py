@@ -38,9 +38,10 @@ class LatentWorkflow:
     decoder      that belongs to the encoder, for `picture`
     look         finds the atoms of a frame that patches are cut about, in its pixels; None: windows
     step_px      of the windows, in pixels of the network's grid; None: half a window
-    component    "rare" or "max-variance" among the content, a column's index or name, a callable that is given all
-                 columns of all patches (n, columns), or a template: a patch (side, side) float32 scaled as the
-                 encoder's are, whose most unusual content is followed
+    component    "rare": "outlier" of patches about atoms, and of windows a rule among the content, as "max-variance"
+                 is; a column's index or name, a callable that is given all columns of all patches (n, columns), or a
+                 template: a patch (side, side) float32 scaled as the encoder's are, whose most unusual content is
+                 followed
     sense        of `Follower`
     refit_every  sites after which the statistics of the bulk are taken again
     cells        along a side of the frame, for the columns that count patches
@@ -52,8 +53,8 @@ class LatentWorkflow:
                      high at walls and boundaries
     "outlier"        robust Mahalanobis distance of the content from the bulk of all visited patches of the same label
     "density"        patches per nm^2 of the frame
-    A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond the limit per
-    nm^2, and 0 for "outlier" and "density" of a site without patches.
+    A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond
+    `outlier_limit` per nm^2, and 0 for "outlier" and "density" of a site without patches.
     """
 
     def __init__(
@@ -84,11 +85,14 @@ class LatentWorkflow:
             raise ValueError(f"got {component!r}, expected an index, a template or one of {known}")
         self._every_column = callable(component)
         self._step = step_px
-        self._follower = Follower(component, sense)
+        # A few unlike atoms hardly move a mean; a phase is in each of its windows.
+        of_atoms = isinstance(component, str) and component == "rare" and look is not None
+        self._follower = Follower(OUTLIER if of_atoms else component, sense)
         self._towards = -1.0 if sense == "minimise" else 1.0
         self._refit_every = refit_every
         self._bulk: Bulks | None = None
         self._limit = np.inf
+        self._beyond = np.inf
 
     @property
     def fitted(self) -> bool:
@@ -114,8 +118,12 @@ class LatentWorkflow:
 
     @property
     def outlier_limit(self) -> float:
-        """Distance beyond which a patch is an outlier."""
-        return self._fit_of().limit
+        """Distance beyond which lie one normal patch in 10,000, and no patch of half of the sites.
+
+        Real content is not normal; what the median site holds is nothing rare.
+        """
+        self._fit_of()
+        return self._beyond
 
     def describe(self, frame: Frame) -> Description:
         """Latent variables of the patches of the frame's first channel.
@@ -193,6 +201,7 @@ class LatentWorkflow:
             )
         )
         left = [self.residual(description) for description in descriptions if len(description.features)]
+        self._beyond = max(self._bulk.limit, float(np.median([patches.max() for patches in left])))
         self._limit = residual_limit([float(patches.mean()) for patches in left])
         variance = content.var(axis=0)
         return BasisReport(
@@ -242,7 +251,7 @@ class LatentWorkflow:
         centres = description.centre_yx
         cell = np.minimum((centres * self._cells).astype(np.int64), self._cells - 1) @ np.array([self._cells, 1])
         if self._follower.name == OUTLIER and len(centres):
-            cell = cell[self.residual(description) > self._fit_of().limit]
+            cell = cell[self.residual(description) > self._beyond]
         return np.bincount(cell, minlength=self._cells**2)
 
     def _per_area(self, density: FloatArray) -> FloatArray:
@@ -273,6 +282,7 @@ class LatentWorkflow:
             "bulk_centre": np.stack([one.centre for one in bulk.each]),
             "bulk_whitening": np.stack([one.whitening for one in bulk.each]),
             "bulk_limit": bulk.limit,
+            "outlier_limit": self._beyond,
             "limit": self._limit,
         }
 
@@ -290,6 +300,7 @@ class LatentWorkflow:
         self._bulk = Bulks(np.asarray(state["bulk_labels"], dtype=np.int64), each)
         self._follower.restore(state)
         self._limit = float(cast(float, state["limit"]))
+        self._beyond = float(cast(float, state["outlier_limit"]))
 
     def _content(self, description: Description) -> FloatArray:
         return description.features[:, 3:].astype(np.float64)
