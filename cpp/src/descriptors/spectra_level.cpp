@@ -159,13 +159,54 @@ void row_products(const float* rows, size_t side, const float* table, size_t tab
   }
 }
 
-double dot(const float* a, const double* b, size_t count) {
+constexpr size_t wide_width = lane_bytes / sizeof(double);
+constexpr size_t parts = lanes / wide_width;
+
+typedef double Wide __attribute__((vector_size(lane_bytes)));
+typedef float Narrow __attribute__((vector_size(lane_bytes / 2)));
+
+template <size_t ROWS>
+void dots_of(const float* a, const double* b, size_t count, double* out) {
+  const size_t whole = count - count % lanes;
+  Wide sum[ROWS][parts] = {};
+  for (size_t j = 0; j < whole; j += lanes) {
+#pragma GCC unroll 8
+    for (size_t p = 0; p < parts; ++p) {
+      Narrow narrow;
+      __builtin_memcpy(&narrow, a + j + p * wide_width, sizeof narrow);
+      const Wide value = __builtin_convertvector(narrow, Wide);
+#pragma GCC unroll 4
+      for (size_t r = 0; r < ROWS; ++r) {
+        Wide weight;
+        __builtin_memcpy(&weight, b + r * count + j + p * wide_width, sizeof weight);
+        sum[r][p] += value * weight;
+      }
+    }
+  }
+  for (size_t r = 0; r < ROWS; ++r) {
+    double single[lanes];
+    __builtin_memcpy(single, sum[r], sizeof single);
+    for (size_t j = whole; j < count; ++j) single[j - whole] += static_cast<double>(a[j]) * b[r * count + j];
+    for (size_t half = lanes / 2; half > 0; half /= 2) {
+      for (size_t l = 0; l < half; ++l) single[l] += single[l + half];
+    }
+    out[r] = single[0];
+  }
+}
+
+void dots(const float* a, const double* b, size_t rows, size_t count, double* out) {
+  size_t r = 0;
+  for (; r + 4 <= rows; r += 4) dots_of<4>(a, b + r * count, count, out + r);
+  for (; r < rows; ++r) dots_of<1>(a, b + r * count, count, out + r);
+}
+
+double square(const float* a, size_t count) {
   const size_t whole = count - count % lanes;
   double sum[lanes] = {};
   for (size_t j = 0; j < whole; j += lanes) {
-    for (size_t l = 0; l < lanes; ++l) sum[l] += static_cast<double>(a[j + l]) * b[j + l];
+    for (size_t l = 0; l < lanes; ++l) sum[l] += static_cast<double>(a[j + l]) * static_cast<double>(a[j + l]);
   }
-  for (size_t j = whole; j < count; ++j) sum[j - whole] += static_cast<double>(a[j]) * b[j];
+  for (size_t j = whole; j < count; ++j) sum[j - whole] += static_cast<double>(a[j]) * static_cast<double>(a[j]);
   for (size_t half = lanes / 2; half > 0; half /= 2) {
     for (size_t l = 0; l < half; ++l) sum[l] += sum[l + half];
   }
@@ -175,7 +216,7 @@ double dot(const float* a, const double* b, size_t count) {
 }  // namespace
 
 const SpectraLoops& spectra_loops() noexcept {
-  static constexpr SpectraLoops loops{magnitude, multiply, load_line, butterflies, taper, row_products, dot};
+  static constexpr SpectraLoops loops{magnitude, multiply, load_line, butterflies, taper, row_products, dots, square};
   return loops;
 }
 

@@ -20,8 +20,10 @@ struct SpectraLoops {
                 float* out);
   /// out[i * tables + t] = sum over j of rows[i * side + j] * table[t * side + j]
   void (*row_products)(const float* rows, size_t side, const float* table, size_t tables, float* out);
-  /// Sum of a[i] * b[i], products and sum in double.
-  double (*dot)(const float* a, const double* b, size_t count);
+  /// out[r] = sum over i of a[i] * b[r * count + i], products and sums in double.
+  void (*dots)(const float* a, const double* b, size_t rows, size_t count, double* out);
+  /// Sum of a[i]^2, in double.
+  double (*square)(const float* a, size_t count);
 };
 
 const SpectraLoops& spectra_loops();
