@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether a frame is like those that a network was made for, from what is computed anyway.
+
+Statistics of the input and of the network's answer, Mahalanobis distance to the home frames of the same dominant class.
+The limit is passed by a stated share of home frames. A frame in which nothing is found is judged by its input alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probewise.types import Familiarity, Float32Array, FloatArray, IntArray
+
+SMALLEST_PX = 96  # native pixels; home frames are no smaller
+FEWEST_ATOMS = 8
+NOTHING = "nothing"  # dominant class of a frame with fewer atoms
+INPUT = ("contrast", "skewness", "smooth x", "smooth y", "coarse x", "coarse y", "rows")
+ANSWER = ("doubt", "density", "score", "certainty", "height")
+LATTICE = ("spacing", "spread of the spacing", "neighbour 2", "neighbour 3", "neighbour 4", "neighbour 6")
+_ASKED = 100  # atoms whose neighbours are looked up
+_COARSE_PX = 4
+_LEAST_SHARE = 0.05  # of a class: shares of rare classes have no spread at home
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Of one frame: the dominant class, and values by the names in `names_of`."""
+
+    group: str
+    values: FloatArray
+
+
+def names_of(classes: Sequence[str], group: str) -> tuple[str, ...]:
+    return INPUT if group == NOTHING else (*INPUT, *ANSWER, *LATTICE, *(f"share of {name}" for name in classes))
+
+
+def atom_statistics(
+    scaled: Float32Array,
+    presence: Float32Array,
+    classes: Float32Array,
+    names: Sequence[str],
+    yx: FloatArray,
+    label: IntArray,
+    score: FloatArray,
+    stride: float,
+) -> Statistics | None:
+    """None for a frame that is too small to be judged.
+
+    scaled    (rows, cols) the network's input on its native grid
+    presence  (rows, cols) probability of an atom;  classes  (k, rows / stride, cols / stride) of each of the `names`
+    yx        (n, 2) atoms on that grid;  label  (n,) index into `names`;  score  (n,) probability
+    """
+    if min(scaled.shape) < SMALLEST_PX:
+        return None
+    image, deviation = _of_input(scaled)
+    if len(yx) < FEWEST_ATOMS:
+        return Statistics(NOTHING, image)
+    share = np.bincount(label, minlength=len(names)) / len(yx)
+    doubtful = np.count_nonzero((presence > 0.1) & (presence < 0.9)) / max(np.count_nonzero(presence > 0.5), 1)
+    row, col = np.clip(np.rint(yx).astype(np.int64), 0, np.array(scaled.shape) - 1).T
+    coarse_row, coarse_col = (
+        np.minimum((at / stride).astype(np.int64), length - 1)
+        for at, length in zip((row, col), classes.shape[1:], strict=True)
+    )
+    certainty = float(classes[:, coarse_row, coarse_col].max(axis=0).mean())
+    height = (float(scaled[row, col].mean()) - float(scaled.mean())) / deviation
+    answer = [np.log(doubtful + 1e-3), np.log(len(yx) / scaled.size), score.mean(), certainty, height]
+    values = np.concatenate([image, answer, _of_lattice(yx), share])
+    return Statistics(names[int(share.argmax())], values)
+
+
+def _of_input(scaled: Float32Array) -> tuple[FloatArray, float]:
+    """Values by the names in INPUT, and the standard deviation."""
+    off = scaled - scaled.mean()
+    variance = float(np.vdot(off, off)) / off.size + 1e-12
+    deviation = variance**0.5
+    correlations = []
+    for step in (1, _COARSE_PX):
+        across, down = off[:, step:], off[step:]
+        correlations += [
+            float(np.einsum("ij,ij", across, off[:, :-step])) / across.size / variance,
+            float(np.einsum("ij,ij", down, off[:-step])) / down.size / variance,
+        ]
+    skewness = float(np.einsum("ij,ij,ij", off, off, off)) / off.size / deviation**3
+    jumps = [float(np.diff(off.mean(axis=axis, dtype=np.float64)).var()) + 1e-8 for axis in (1, 0)]
+    values = [np.log(deviation), skewness, *correlations, np.log(jumps[0] / jumps[1])]
+    return np.array(values), deviation
+
+
+def _of_lattice(yx: FloatArray) -> FloatArray:
+    """Values by the names in LATTICE: distances to the nearest atoms, the farther ones relative to the nearest."""
+    asked = yx[:: -(-len(yx) // _ASKED)]
+    squared = ((asked[:, None, :] - yx[None]) ** 2).sum(axis=2)
+    nearest = np.sqrt(np.partition(squared, range(7), axis=1)[:, 1:7])
+    spacing = nearest[:, 0]
+    low, middle, high = np.percentile(spacing, (25, 50, 75))
+    middle = max(float(middle), 1e-3)
+    farther = np.log(np.median(nearest[:, [1, 2, 3, 5]], axis=0) / middle)
+    return np.array([np.log(middle), np.log((high - low) / middle + 0.02), *farther])
+
+
+class HomeFrames:
+    """The reference statistics of a model.
+
+    fitted by `fit_home`, kept in the card's field `ood`
+    """
+
+    def __init__(self, classes: Sequence[str], table: Mapping[str, Any]) -> None:
+        """raises  ValueError for a table that `fit_home` did not make"""
+        self._classes = tuple(classes)
+        try:
+            self.rate = float(table["rate"])
+            self._groups = {
+                str(name): (np.array(one["mean"]), _unpacked(one["whitening"]), float(one["limit"]))
+                for name, one in table["groups"].items()
+            }
+        except (KeyError, TypeError, ValueError) as problem:
+            raise ValueError(f"ood is no table of home frames ({problem!r}), expected what fit_home makes") from problem
+        for name, (mean, whitening, limit) in self._groups.items():
+            length = len(names_of(self._classes, name))
+            if mean.shape != (length,) or len(whitening) != length or not limit > 0:
+                raise ValueError(
+                    f"ood.groups.{name} has {len(mean)} means, {len(whitening)} rows and the limit {limit}, expected "
+                    f"{length} of both and a positive limit"
+                )
+
+    def judge(self, frame: Statistics) -> Familiarity:
+        """Distance in units of the limit; infinite for a dominant class that no home frame has."""
+        known = self._groups.get(frame.group)
+        if known is None:
+            return Familiarity(float("inf"), self.rate, f"most atoms are taken for {frame.group}")
+        mean, whitening, limit = known
+        off = frame.values - mean
+        white = whitening @ off
+        worst = int(np.argmax(off * (whitening.T @ white)))
+        name = names_of(self._classes, frame.group)[worst]
+        reason = f"{name} is {frame.values[worst]:.3g}, {mean[worst]:.3g} in frames of {frame.group}"
+        return Familiarity(float(np.linalg.norm(white)) / limit, self.rate, reason)
+
+
+def home_of(classes: Sequence[str], table: Mapping[str, Any] | None) -> HomeFrames | None:
+    """The reference statistics of a card, None where it has none."""
+    return None if table is None else HomeFrames(classes, table)
+
+
+def fit_home(frames: Sequence[Statistics], classes: Sequence[str], *, rate: float = 0.01) -> dict[str, Any]:
+    """The card's field `ood` from the statistics of home frames.
+
+    rate    share of home frames beyond the limit of their group, each measured against a fit of four fifths without it
+    raises  ValueError where no group has frames enough
+    """
+    lengths = {one.group: len(one.values) for one in frames}
+    groups = {}
+    for group, length in sorted(lengths.items()):
+        values = np.array([one.values for one in frames if one.group == group])
+        if len(values) < max(20, length):
+            continue
+        spread = _pooled([one for one in frames if len(one.values) == length])
+        folds = np.arange(len(values)) % 5
+        distance = np.empty(len(values))
+        for fold in range(5):
+            distance[folds == fold] = _distance(values[folds == fold], *_normal(values[folds != fold], spread))
+        mean, whitening = _normal(values, spread)
+        groups[group] = {
+            "frames": len(values),
+            "limit": round(float(np.quantile(distance, 1 - rate)), 4),
+            "mean": mean.round(5).tolist(),
+            "whitening": _packed(whitening),
+        }
+    if not groups:
+        raise ValueError(f"frames holds {len(frames)}, expected more of one dominant class than it has statistics")
+    return {"rate": rate, "groups": groups}
+
+
+def _pooled(frames: Sequence[Statistics]) -> FloatArray:
+    """(f,) variances within the groups."""
+    parts = [np.array([one.values for one in frames if one.group == name]) for name in {one.group for one in frames}]
+    return np.asarray(sum(len(part) * part.var(axis=0) for part in parts) / len(frames))
+
+
+def _normal(values: FloatArray, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and whitening of all but the farthest fiftieth, with a share of the pooled variances added."""
+    mean, whitening = _moments(values, spread)
+    distance = _distance(values, mean, whitening)
+    return _moments(values[distance <= np.quantile(distance, 0.98)], spread)
+
+
+def _moments(values: FloatArray, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
+    shares = np.arange(values.shape[1]) >= len(INPUT) + len(ANSWER) + len(LATTICE)
+    covariance = np.cov(values.T) + np.diag(0.05 * spread + np.where(shares, _LEAST_SHARE**2, 1e-6))
+    return values.mean(axis=0), np.linalg.inv(np.linalg.cholesky(covariance))
+
+
+def _distance(values: FloatArray, mean: FloatArray, whitening: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.norm((values - mean) @ whitening.T, axis=1))
+
+
+def _packed(lower: FloatArray) -> list[str]:
+    """A text for each row of a lower triangle: as numbers the card would be thousands of lines long."""
+    return [" ".join(f"{value:.5g}" for value in row[: number + 1]) for number, row in enumerate(lower)]
+
+
+def _unpacked(rows: Sequence[str]) -> FloatArray:
+    out = np.zeros((len(rows), len(rows)))
+    for number, row in enumerate(rows):
+        out[number, : number + 1] = [float(value) for value in row.split()]
+    return out
