@@ -52,7 +52,9 @@ def run(
     specimen: Annotated[str | None, typer.Option(metavar="NAME", help="Simulated specimen, such as nio-lsmo.")] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture as the sample.")] = None,
     instrument: Annotated[str | None, typer.Option(metavar="URI", help="Any other instrument.")] = None,
-    workflow: Annotated[str | None, typer.Option(metavar="linear|dcnn", help="How a frame becomes a value.")] = None,
+    workflow: Annotated[
+        str | None, typer.Option(metavar="linear|dcnn|rvae", help="How a frame becomes a value.")
+    ] = None,
     objective: Annotated[str | None, typer.Option(metavar="cover|discover|reconstruct")] = None,
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="An acquisition or a baseline.")] = None,
     component: Annotated[

@@ -131,6 +131,10 @@ class AtomWorkflow:
         """The followed column of every cell with its sign, (cells,)."""
         return self._follower.values(self.values(description))
 
+    def told(self, description: Description) -> tuple[FloatArray, FloatArray]:
+        """`window_values` and their places (n, 2), fractions of the frame."""
+        return self.window_values(description), description.centre_yx
+
     def value(self, description: Description) -> float:
         """Value of the site: the mean of `window_values`; NaN cells are left out, NaN when all are."""
         return mean_of_finite(self.window_values(description))

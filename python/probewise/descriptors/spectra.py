@@ -47,6 +47,13 @@ def spread_corners(shape: tuple[int, int], window: int, step: int) -> IntArray:
     A regular step leaves a strip at two edges unseen; with a taper, what lies at an edge already counts least.
     """
     window_corners(shape, window, step)  # refuses what does not fit
+    return evenly_spread(shape, window, step)
+
+
+def evenly_spread(shape: tuple[int, int], window: int, step: int) -> IntArray:
+    """As `spread_corners`, for windows of any side; ValueError when none fits."""
+    if window > min(shape):
+        raise ValueError(f"window is {window}, expected one that fits in {shape[0]} x {shape[1]}")
     down, across = (
         np.round(np.linspace(0, side - window, round((side - window) / step) + 1)).astype(np.int64) for side in shape
     )

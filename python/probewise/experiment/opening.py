@@ -281,7 +281,7 @@ def _described(
     asking = _Asking(hooks.ask, recorder) if hooks.ask is not None and component is hooks.ask else None
     networks = open_networks(configuration) if described else Networks()
     if networks.all:
-        networks.check_pixel(source.pixel_nm)
+        networks.check_frames(source.shape, source.pixel_nm)
     scalarize = told_value if told else hooks.scalarize
     return _Described(make_describer(configuration, scalarize, asking or component, networks), networks, asking)
 
