@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whether a frame is like those that a network was made for, from what is computed anyway.
 
-Statistics of the input and of the network's answer, Mahalanobis distance to the home frames of the same dominant class.
-The limit is passed by a stated share of home frames. A frame in which nothing is found is judged by its input alone.
+Statistics of the input and of the network's answer, Mahalanobis distance to the home frames of the same group: those
+in which most atoms are of the same class, in a lattice or scattered. A stated share of home frames passes the limit. A
+frame in which nothing is found is judged by its input alone.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from probewise.types import Familiarity, Float32Array, FloatArray, IntArray
 
 SMALLEST_PX = 96  # native pixels; home frames are no smaller
 FEWEST_ATOMS = 8
-NOTHING = "nothing"  # dominant class of a frame with fewer atoms
-INPUT = ("contrast", "skewness", "smooth x", "smooth y", "coarse x", "coarse y", "rows")
+NOTHING = "nothing"  # group of a frame with fewer atoms
+SCATTERED = "scattered"  # group of a frame whose atoms form no lattice
+INPUT = ("shrunk", "grown", "contrast", "skewness", "smooth x", "smooth y", "coarse x", "coarse y", "rows")
 ANSWER = ("doubt", "density", "score", "certainty", "height")
 LATTICE = ("spacing", "spread of the spacing", "neighbour 2", "neighbour 3", "neighbour 4", "neighbour 6")
+_SPREAD = len(INPUT) + len(ANSWER) + 1
+_LATTICE_SPREAD = float(np.log(0.25))  # of the middle half of the distances to the nearest atom, relative
 _ASKED = 100  # atoms whose neighbours are looked up
 _COARSE_PX = 4
 _LEAST_SHARE = 0.05  # of a class: shares of rare classes have no spread at home
@@ -28,7 +32,7 @@ _LEAST_SHARE = 0.05  # of a class: shares of rare classes have no spread at home
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Of one frame: the dominant class, and values by the names in `names_of`."""
+    """Of one frame: its group (the dominant class, or NOTHING), and values by the names in `names_of`."""
 
     group: str
     values: FloatArray
@@ -40,6 +44,7 @@ def names_of(classes: Sequence[str], group: str) -> tuple[str, ...]:
 
 def atom_statistics(
     scaled: Float32Array,
+    zoom: float,
     presence: Float32Array,
     classes: Float32Array,
     names: Sequence[str],
@@ -50,17 +55,17 @@ def atom_statistics(
 ) -> Statistics | None:
     """None for a frame that is too small to be judged.
 
-    scaled    (rows, cols) the network's input on its native grid
+    scaled    (rows, cols) the network's input on its native grid;  zoom  its pixels per pixel of the frame
     presence  (rows, cols) probability of an atom;  classes  (k, rows / stride, cols / stride) of each of the `names`
     yx        (n, 2) atoms on that grid;  label  (n,) index into `names`;  score  (n,) probability
     """
     if min(scaled.shape) < SMALLEST_PX:
         return None
-    image, deviation = _of_input(scaled)
+    image, deviation = _of_input(scaled, zoom)
     if len(yx) < FEWEST_ATOMS:
         return Statistics(NOTHING, image)
     share = np.bincount(label, minlength=len(names)) / len(yx)
-    doubtful = np.count_nonzero((presence > 0.1) & (presence < 0.9)) / max(np.count_nonzero(presence > 0.5), 1)
+    doubtful = np.count_nonzero((presence > 0.1) & (presence < 0.9)) / max(int(np.count_nonzero(presence > 0.5)), 1)
     row, col = np.clip(np.rint(yx).astype(np.int64), 0, np.array(scaled.shape) - 1).T
     coarse_row, coarse_col = (
         np.minimum((at / stride).astype(np.int64), length - 1)
@@ -68,12 +73,19 @@ def atom_statistics(
     )
     certainty = float(classes[:, coarse_row, coarse_col].max(axis=0).mean())
     height = (float(scaled[row, col].mean()) - float(scaled.mean())) / deviation
-    answer = [np.log(doubtful + 1e-3), np.log(len(yx) / scaled.size), score.mean(), certainty, height]
+    answer = [
+        np.log(doubtful + 1e-3),
+        np.log(len(yx) / scaled.size),
+        score.mean(),
+        np.log(1.001 - certainty),
+        _tamed(height),
+    ]
     values = np.concatenate([image, answer, _of_lattice(yx), share])
-    return Statistics(names[int(share.argmax())], values)
+    group = names[int(share.argmax())]
+    return Statistics(f"{SCATTERED} {group}" if values[_SPREAD] > _LATTICE_SPREAD else group, values)
 
 
-def _of_input(scaled: Float32Array) -> tuple[FloatArray, float]:
+def _of_input(scaled: Float32Array, zoom: float) -> tuple[FloatArray, float]:
     """Values by the names in INPUT, and the standard deviation."""
     off = scaled - scaled.mean()
     variance = float(np.vdot(off, off)) / off.size + 1e-12
@@ -87,8 +99,15 @@ def _of_input(scaled: Float32Array) -> tuple[FloatArray, float]:
         ]
     skewness = float(np.einsum("ij,ij,ij", off, off, off)) / off.size / deviation**3
     jumps = [float(np.diff(off.mean(axis=axis, dtype=np.float64)).var()) + 1e-8 for axis in (1, 0)]
-    values = [np.log(deviation), skewness, *correlations, np.log(jumps[0] / jumps[1])]
+    grown = np.log(zoom)  # noise of a frame that was resampled is smoother, differently each way
+    values = [max(-grown, 0.0), max(grown, 0.0), np.log(deviation), _tamed(skewness), *correlations]
+    values.append(np.log(jumps[0] / jumps[1]))
     return np.array(values), deviation
+
+
+def _tamed(value: float) -> float:
+    """Nearly the value where it is small, its logarithm where it is large: bright spots give it a long tail."""
+    return float(np.arcsinh(value))
 
 
 def _of_lattice(yx: FloatArray) -> FloatArray:
@@ -129,7 +148,7 @@ class HomeFrames:
                 )
 
     def judge(self, frame: Statistics) -> Familiarity:
-        """Distance in units of the limit; infinite for a dominant class that no home frame has."""
+        """Distance in units of the limit; infinite for a group that no home frame is in."""
         known = self._groups.get(frame.group)
         if known is None:
             return Familiarity(float("inf"), self.rate, f"most atoms are taken for {frame.group}")

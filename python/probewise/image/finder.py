@@ -145,7 +145,9 @@ class AtomFinder:
         classes, stride = (maps.probability, 1.0) if maps.classes is None else (maps.classes, maps.class_stride)
         presence = maps.probability.max(axis=0)
         given = scaled if scaled.shape == presence.shape else resample(scaled, presence.shape)
-        return atom_statistics(given, presence, classes, self.card.classes, atoms.yx, atoms.label, atoms.score, stride)
+        return atom_statistics(
+            given, 1 / maps.scale[0], presence, classes, self.card.classes, atoms.yx, atoms.label, atoms.score, stride
+        )
 
     def _scaled(self, counts: Float32Array, pixel: tuple[float, float] | None) -> Float32Array:
         """The frame on the native grid, normalised."""

@@ -89,7 +89,7 @@ def columns_with_labels(
         label = np.concatenate([label, np.where(surrounded, CLASSES.index("vacancy"), IGNORED)])
         species = np.concatenate([species, np.full(len(empty), _HOST[name])])
         weight = np.concatenate([weight, np.ones(len(empty))])
-    return yx, label, species, weight
+    return yx, label, species.astype(np.int64), weight.astype(np.float64)
 
 
 def _nearest(points: FloatArray, at: FloatArray, count: int) -> FloatArray:

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,10 @@ from probewise.types import ELEMENTARY_CHARGE_C, Context, Float32Array, FloatArr
 
 MATERIALS = ("graphene", "mos2", "nio-lsmo", "bfo", "strained", "particles", "single atoms")
 SIDES_PX = (160, 256, 400)
-_FIELD_NM = 24.0
+_FIELD_NM = 200.0  # of a run: the focus changes over it
 _DOSE_E_PER_A2 = (1e4, 3e5)  # atoms are seen, in graphene barely, to nearly free of noise
 _DWELL_NS = 4000
-_FRAMES_EACH = 4  # of one specimen
+_FRAMES_EACH = 5  # of one specimen
 _MARGIN_NM = 0.6  # the scan is up to some percent larger than commanded
 
 
@@ -59,7 +60,7 @@ def _specimen(random: np.random.Generator, name: str) -> Specimen:
     seed = int(random.integers(2**31))
     if name == "single atoms":
         return single_atoms(seed, film=random.random() < 0.85)
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     if name in ("graphene", "mos2"):
         options["defect_statistics"] = str(random.choice(["uncorrelated", "clustered", "boundary"]))
         options["defects"] = int(random.choice([3_000, 10_000, 30_000]))

@@ -51,7 +51,7 @@ def f1_of(look: Callable[[HomeFrame], Atoms], frames: Sequence[HomeFrame]) -> fl
         if len(vague) and len(yx):
             clear = cKDTree(vague).query(yx)[0] > 2 * tolerance
             yx, label = yx[clear], label[clear]
-        edge = FrameEdge(frame.counts.shape, MARGIN_NM / frame.pixel_nm)  # type: ignore[arg-type]
+        edge = FrameEdge(frame.counts.shape, MARGIN_NM / frame.pixel_nm)
         for number, name in enumerate(CLASSES):
             ours = found.classes.index(name) if name in found.classes else -1
             score.add(yx[label == ours], frame.yx[frame.label == number], tolerance, edge)

@@ -54,7 +54,8 @@ def views(networks: Sequence[nn.Module], image: Float32Array) -> tuple[Float32Ar
     """
     missing = [-side % MULTIPLE_OF for side in image.shape]
     padded = torch.from_numpy(np.pad(image, [(0, n) for n in missing], mode="symmetric"))[None, None]
-    presence, classes = [], []
+    presence: list[Tensor] = []
+    classes: list[Tensor] = []
     for network in networks:
         for turns in range(4):
             for mirror in (False, True):
@@ -123,13 +124,15 @@ def cut(random: np.random.Generator, lesson: Lesson, side: int) -> Lesson:
 def varied(random: np.random.Generator, lesson: Lesson) -> Lesson:
     """Turned and mirrored at random, with another gain, offset and a little more noise: what was sure stays so."""
     turns, step = int(random.integers(4)), 1 if random.random() < 0.5 else -1
-    image, *rest = (np.ascontiguousarray(np.rot90(array, turns)[:, ::step]) for array in lesson.arrays())
-    noise = np.float32(abs(random.normal(0, 0.05))) * random.standard_normal(image.shape, dtype=np.float32)
-    image = np.float32(random.uniform(0.9, 1.1)) * image + np.float32(random.uniform(-0.05, 0.05)) + noise
-    return Lesson(image, *rest)
+    noise = np.float32(abs(random.normal(0, 0.05))) * random.standard_normal(lesson.image.shape, dtype=np.float32)
+    image = np.float32(random.uniform(0.9, 1.1)) * lesson.image + np.float32(random.uniform(-0.05, 0.05)) + noise
+    arrays = (image, lesson.site, lesson.weight, lesson.kind)
+    return Lesson(*(np.ascontiguousarray(np.rot90(array, turns)[:, ::step]) for array in arrays))
 
 
 def batch_of(lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Tensors (N, 1, rows, cols) three times, and (N, rows / 2, cols / 2)."""
-    image, site, weight, kind = (np.stack(arrays) for arrays in zip(*(one.arrays() for one in lessons), strict=True))
-    return (*(torch.from_numpy(array)[:, None] for array in (image, site, weight)), torch.from_numpy(kind))  # type: ignore[return-value]
+    image, site, weight, kind = (
+        torch.from_numpy(np.stack(arrays)) for arrays in zip(*(one.arrays() for one in lessons), strict=True)
+    )
+    return image[:, None], site[:, None], weight[:, None], kind
