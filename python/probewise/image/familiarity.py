@@ -195,6 +195,42 @@ def fit_home(frames: Sequence[Statistics], classes: Sequence[str], *, rate: floa
     return {"rate": rate, "groups": groups}
 
 
+def widened(table: Mapping[str, Any], frames: Sequence[Statistics], classes: Sequence[str]) -> dict[str, Any]:
+    """The table of a network that was trained on with `frames`: in their groups they count as much as home does.
+
+    A group that home does not have gets the spread of the others and their median limit.
+    """
+    groups = {name: dict(one) for name, one in table["groups"].items()}
+    for name in sorted({one.group for one in frames}):
+        values = np.array([one.values for one in frames if one.group == name])
+        like = [_unpacked(one["whitening"]) for one in groups.values() if len(one["mean"]) == values.shape[1]]
+        known = groups.get(name)
+        if known is None and not like:
+            continue
+        mean, own = values.mean(axis=0), np.atleast_2d(np.cov(values.T, bias=True))
+        if known is None:
+            spread = np.mean([np.diag(_covariance(one)) for one in like], axis=0)
+            covariance, limit = own + np.diag(spread), float(np.median([one["limit"] for one in groups.values()]))
+        else:
+            apart = mean - np.array(known["mean"])
+            # a few frames say little of their own spread: that of home is added to it
+            covariance = _covariance(_unpacked(known["whitening"])) + own / 2 + np.outer(apart, apart) / 4
+            mean, limit = mean - apart / 2, float(known["limit"])
+        whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+        count = len(values) + (0 if known is None else int(known["frames"]))
+        groups[name] = {
+            "frames": count,
+            "limit": limit,
+            "mean": mean.round(5).tolist(),
+            "whitening": _packed(whitening),
+        }
+    return {**table, "groups": groups}
+
+
+def _covariance(whitening: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(whitening.T @ whitening))
+
+
 def _pooled(frames: Sequence[Statistics]) -> FloatArray:
     """(f,) variances within the groups."""
     parts = [np.array([one.values for one in frames if one.group == name]) for name in {one.group for one in frames}]

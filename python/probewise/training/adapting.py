@@ -25,9 +25,10 @@ from probewise.image import network_input, resample
 from probewise.image.network import native_shape
 from probewise.inference import Card
 from probewise.training.atom_network import AtomNet
+from probewise.training.given import UNKNOWN, Given
 from probewise.training.home import HomeFrame, home_frames
 from probewise.training.home_score import home_f1
-from probewise.training.lessons import Given, Lesson, batch_of, confident, cut, labelled, varied
+from probewise.training.lessons import Lesson, batch_of, confident, cut, labelled, varied
 from probewise.types import Float32Array
 
 SIDE = 192
@@ -80,7 +81,7 @@ def train_on(
     seed: int,
     progress: Callable[[str], None] | None = None,
 ) -> Adapted:
-    """Learn `frames` for some minutes; `home` is rehearsed.
+    """Learn `frames` for some minutes of processor time; `home` is rehearsed.
 
     raises  ValueError where minutes are not positive or there are no frames
     """
@@ -132,8 +133,8 @@ def _learn(
     rehearsed = [prepared(Given(one.material, one.counts, one.pixel_nm), card) for one in home]
     rehearsed = [image for image in rehearsed if min(image.shape) >= SIDE]
     lessons, share = _lessons([parent], frames, images)
-    started, steps, rounds = time.monotonic(), 0, 1
-    while (part := (time.monotonic() - started) / (60 * minutes)) < 1 or steps == 0:
+    started, steps, rounds = time.process_time(), 0, 1
+    while (part := (time.process_time() - started) / (60 * minutes)) < 1 or steps == 0:
         if part > rounds / ROUNDS:
             rounds += 1
             lessons, share = _lessons([mean], frames, images)
@@ -189,7 +190,7 @@ def _loss(student: nn.Module, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> T
     image, site, weight, kind = batch
     of_site, of_kind = _logits(student, image)
     missed = functional.binary_cross_entropy_with_logits(of_site, site, weight, reduction="sum")
-    of_class = functional.cross_entropy(of_kind, kind, ignore_index=-100, reduction="sum")
+    of_class = functional.cross_entropy(of_kind, kind, ignore_index=UNKNOWN, reduction="sum")
     return 10 * missed / weight.sum().clamp(min=1.0) + of_class / (kind >= 0).sum().clamp(min=1)
 
 

@@ -21,10 +21,10 @@ from probewise.types import ELEMENTARY_CHARGE_C, Context, Float32Array, FloatArr
 
 MATERIALS = ("graphene", "mos2", "nio-lsmo", "bfo", "strained", "particles", "single atoms")
 SIDES_PX = (160, 256, 400)
-_FIELD_NM = 200.0  # of a run: the focus changes over it
+_FIELD_NM = 100.0  # as in a run, the focus changes over it
 _DOSE_E_PER_A2 = (1e4, 3e5)  # atoms are seen, in graphene barely, to nearly free of noise
 _DWELL_NS = 4000
-_FRAMES_EACH = 5  # of one specimen
+_FRAMES_EACH = 8  # of one specimen
 _MARGIN_NM = 0.6  # the scan is up to some percent larger than commanded
 
 
@@ -48,7 +48,7 @@ def home_frames(seed: int, pixel_nm: PixelRange, *, side_px: int | None = None) 
     low, high = math.log(pixel_nm.low), math.log(pixel_nm.high)
     while True:
         name = str(random.choice(MATERIALS))
-        specimen = _specimen(random, name)
+        specimen = specimen_of(random, name)
         for sequence in range(_FRAMES_EACH):
             pixel = pixel_nm.native if random.random() < 0.5 else math.exp(random.uniform(low, high))
             largest = (specimen.truth.fov_nm[0] / math.sqrt(2) - _MARGIN_NM) / pixel
@@ -56,7 +56,8 @@ def home_frames(seed: int, pixel_nm: PixelRange, *, side_px: int | None = None) 
             yield _frame(random, specimen, name, pixel, side, sequence)
 
 
-def _specimen(random: np.random.Generator, name: str) -> Specimen:
+def specimen_of(random: np.random.Generator, name: str) -> Specimen:
+    """One of MATERIALS."""
     seed = int(random.integers(2**31))
     if name == "single atoms":
         return single_atoms(seed, film=random.random() < 0.85)

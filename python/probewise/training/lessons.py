@@ -12,24 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from probewise.training.atom_network import MULTIPLE_OF
+from probewise.training.given import UNKNOWN
 from probewise.types import Float32Array, FloatArray, IntArray
 
-DISC_PX = 2.5  # radius of the disc about a labelled atom; hand labels are a pixel or two off
+DISC_PX = 2.2  # radius of the disc about a labelled atom, as in the training from the start
+RING_PX = 3.2  # up to here nothing is asked; wider, and nothing would part neighbours in a lattice
 SURE = 2.0  # standard deviations over the views by which a probability has to clear its bound
 PRESENT, ABSENT = 0.5, 0.15  # bounds of the probability
 OF_CLASS = 0.8  # least mean probability of the likeliest class
-UNKNOWN = -100
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """One frame of a user's. yx (n, 2) px and label (n,) index into the card's classes or UNKNOWN; None: no labels."""
-
-    name: str
-    counts: Float32Array
-    pixel_nm: float
-    yx: FloatArray | None = None
-    label: IntArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +80,12 @@ def labelled(image: Float32Array, yx: FloatArray, label: IntArray) -> Lesson:
     rows, cols = image.shape
     site, weight = np.zeros(image.shape, dtype=np.float32), np.ones(image.shape, dtype=np.float32)
     kind = np.full((-(-rows // 2), -(-cols // 2)), UNKNOWN, dtype=np.int64)
-    half = math.ceil(2 * DISC_PX)
+    half = math.ceil(RING_PX)
     offset = np.stack(np.meshgrid(*[np.arange(-half, half + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
     pixel = np.rint(yx).astype(np.int64)[:, None] + offset
     distance = np.sqrt(((pixel - yx[:, None]) ** 2).sum(axis=2))
     inside = ((pixel >= 0) & (pixel < image.shape)).all(axis=2)
-    for radius, value in ((2 * DISC_PX, 0), (DISC_PX, 1)):
+    for radius, value in ((RING_PX, 0), (DISC_PX, 1)):
         near = inside & (distance <= radius)
         at = tuple(pixel[near].T)
         weight[at] = value
