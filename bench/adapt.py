@@ -34,11 +34,12 @@ from probewise.instrument import Detector, Distortions, SimulatedInstrument
 from probewise.instrument.optics import Probe
 from probewise.instrument.readers import read_picture
 from probewise.training.adapting import REHEARSED, Adapted, prepared, rehearsal, train_on
+from probewise.training.asked import atoms_by, home_f1
 from probewise.training.atom_evaluation import risk_coverage
 from probewise.training.atom_network import MULTIPLE_OF, AtomNet, from_onnx
 from probewise.training.given import Given
 from probewise.training.home import HomeFrame, home_frames, seen, specimen_of
-from probewise.training.home_score import TOLERANCE_NM, atoms_by, home_f1
+from probewise.training.home_score import TOLERANCE_NM
 from probewise.training.matching import FrameEdge, Score, pairs
 from probewise.types import ELEMENTARY_CHARGE_C, Atoms, Context, FloatArray, RasterROI
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Write into an atom finder's card what its home frames are like: the reference of the out-of-distribution measure.
 
-Run: python models/fit_home.py [--model atoms] [--frames 900] [--rate 0.01], again after every training. Under two
+Run: python models/fit_home.py [--model atoms] [--frames 1400] [--rate 0.01], again after every training. Under two
 minutes on an idle core. `python bench/familiarity.py` measures what comes of it.
 """
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from probewise.image import AtomFinder
 from probewise.image.familiarity import fit_home
 from probewise.inference.model import locate
-from probewise.training.home import home_statistics
+from probewise.training.home_score import home_statistics
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="atoms", help="a shipped model, or NAME.onnx with its card")
-    parser.add_argument("--frames", type=int, default=900)
+    parser.add_argument("--frames", type=int, default=1400)
     parser.add_argument("--rate", type=float, default=0.01, help="share of home frames beyond the limit")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -121,7 +121,7 @@ def test_frames_with_and_without_labels(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(ConfigurationError, match=r"has no a.csv, expected a table called as a frame"):
         read_frames(both, CLASSES, pixel_nm=0.03, labels=tmp_path / "none")
-    with pytest.raises(ConfigurationError, match="--frames: got .*none, expected pictures"):
+    with pytest.raises(ConfigurationError, match=r"--frames: got .*none, expected pictures"):
         read_frames([tmp_path / "none"], CLASSES, pixel_nm=0.03, labels=None)
 
 

@@ -2,7 +2,7 @@
 """Whether a frame is like those that a network was made for, from what is computed anyway.
 
 Statistics of the input and of the network's answer, Mahalanobis distance to the home frames of the same group: those
-in which most atoms are of the same class, in a lattice or scattered. A stated share of home frames passes the limit. A
+in which most atoms are of the same family, in a lattice or scattered. A stated share of home frames passes the limit. A
 frame in which nothing is found is judged by its input alone.
 """
 
@@ -24,6 +24,7 @@ INPUT = ("shrunk", "grown", "contrast", "skewness", "smooth x", "smooth y", "coa
 ANSWER = ("doubt", "density", "score", "certainty", "height")
 LATTICE = ("spacing", "spread of the spacing", "neighbour 2", "neighbour 3", "neighbour 4", "neighbour 6")
 _SPREAD = len(INPUT) + len(ANSWER) + 1
+_LATTICE_ATOMS = 20  # of fewer, a small spread says nothing
 _LATTICE_SPREAD = float(np.log(0.25))  # of the middle half of the distances to the nearest atom, relative
 _ASKED = 100  # atoms whose neighbours are looked up
 _COARSE_PX = 4
@@ -32,7 +33,7 @@ _LEAST_SHARE = 0.05  # of a class: shares of rare classes have no spread at home
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Of one frame: its group (the dominant class, or NOTHING), and values by the names in `names_of`."""
+    """Of one frame: its group (the commonest family of classes, or NOTHING), and values by the names in `names_of`."""
 
     group: str
     values: FloatArray
@@ -81,8 +82,18 @@ def atom_statistics(
         _tamed(height),
     ]
     values = np.concatenate([image, answer, _of_lattice(yx), share])
-    group = names[int(share.argmax())]
-    return Statistics(f"{SCATTERED} {group}" if values[_SPREAD] > _LATTICE_SPREAD else group, values)
+    group = _family(names, share)
+    scattered = len(yx) < _LATTICE_ATOMS or values[_SPREAD] > _LATTICE_SPREAD
+    return Statistics(f"{SCATTERED} {group}" if scattered else group, values)
+
+
+def _family(names: Sequence[str], share: FloatArray) -> str:
+    """The commonest first word of a class: a perovskite's A and B, or metal and chalcogen, are about as many."""
+    words = [name.split()[0] for name in names]
+    total = dict.fromkeys(words, 0.0)
+    for word, part in zip(words, share, strict=True):
+        total[word] += float(part)
+    return max(total, key=lambda word: total[word])
 
 
 def _of_input(scaled: Float32Array, zoom: float) -> tuple[FloatArray, float]:

@@ -10,6 +10,7 @@ averaging: Wortsman et al., CVPR 2022, 7959).
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 import time
@@ -23,11 +24,11 @@ from torch.nn import functional
 
 from probewise.image import network_input, resample
 from probewise.image.network import native_shape
-from probewise.inference import Card
+from probewise.inference import Card, PixelRange
+from probewise.training.asked import home_f1
 from probewise.training.atom_network import AtomNet
 from probewise.training.given import UNKNOWN, Given
 from probewise.training.home import HomeFrame, home_frames
-from probewise.training.home_score import home_f1
 from probewise.training.lessons import Lesson, batch_of, confident, cut, labelled, varied
 from probewise.types import Float32Array
 
@@ -71,6 +72,12 @@ def rehearsal(card: Card, seed: int, count: int) -> list[HomeFrame]:
     return list(itertools.islice(home_frames(seed, card.pixel_nm, side_px=256), count))
 
 
+@functools.lru_cache(maxsize=1)
+def _checks(pixel_nm: PixelRange, count: int) -> list[HomeFrame]:
+    """The same for all members of an ensemble."""
+    return list(itertools.islice(home_frames(_SEED_OF_CHECKS, pixel_nm, side_px=256), count))
+
+
 def train_on(
     parent: AtomNet,
     card: Card,
@@ -89,9 +96,11 @@ def train_on(
         raise ValueError(f"minutes is {minutes}, expected a positive number")
     if not frames:
         raise ValueError("frames is empty, expected at least one")
+    if card.pixel_nm is None:
+        raise ValueError(f"card {card.name} has no pixel_nm, expected a range: home frames are rendered in it")
     started = time.monotonic()
     learnt, steps, share = _learn(parent, card, frames, home, minutes=minutes, seed=seed, progress=progress)
-    checks = rehearsal(card, _SEED_OF_CHECKS, CHECKED)
+    checks = _checks(card.pixel_nm, CHECKED)
     before = home_f1(parent, card, checks)
     for toward in TOWARD:
         network = between(parent, learnt, toward)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from probewise.image import AtomFinder
-from probewise.image.familiarity import Statistics
 from probewise.inference import PixelRange
 from probewise.instrument import SimulatedInstrument
 from probewise.instrument.specimens import FEATURES, Specimen, build
@@ -95,13 +92,3 @@ def seen(scope: SimulatedInstrument, specimen: Specimen, name: str, scan: Raster
     inside = ((pixels > -0.5) & (pixels < np.array(scan.shape) - 0.5)).all(axis=1)
     pixel_nm = context.fov_nm[0] / scan.shape[0]
     return HomeFrame(name, counts.reshape(scan.shape), pixel_nm, pixels[inside], label[inside])
-
-
-def home_statistics(finder: AtomFinder, count: int, *, seed: int) -> list[Statistics]:
-    """What `fit_home` takes, of `count` frames; those too small to be judged are left out."""
-    assert finder.card.pixel_nm is not None
-    found = (
-        finder.statistics(frame.counts, pixel_nm=frame.pixel_nm)
-        for frame in itertools.islice(home_frames(seed, finder.card.pixel_nm), count)
-    )
-    return [one for one in found if one is not None]

@@ -1,51 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""F1 of a network on home frames: an atom counts as found in its place and with its class."""
+"""F1 on home frames, where an atom counts as found in its place and with its class; and what their statistics are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterable
 
-import numpy as np
-import torch
-
-from probewise.image import find_atoms, label_atoms, network_input, resample
-from probewise.image.network import native_shape
-from probewise.inference import Card
-from probewise.training.atom_network import MULTIPLE_OF, AtomNet
+from probewise.image import AtomFinder
+from probewise.image.familiarity import FEWEST_ATOMS, Statistics
 from probewise.training.atom_truth import CLASSES, IGNORED
-from probewise.training.home import HomeFrame
+from probewise.training.home import HomeFrame, home_frames
 from probewise.training.matching import FrameEdge, Score
-from probewise.types import Atoms, Float32Array
+from probewise.types import Atoms
 
 TOLERANCE_NM = 0.0355  # a quarter of the shortest distance between neighbours, in graphene
 MARGIN_NM = 0.3
+READ_F1 = 0.7  # of a home frame; of less the network cannot be said to be made for it
 
 
-@torch.no_grad()
-def atoms_by(network: AtomNet, card: Card, counts: Float32Array, pixel_nm: float) -> Atoms:
-    """As `AtomFinder` does without refinement, by torch."""
-    grid = native_shape(counts.shape, (pixel_nm, pixel_nm), card)
-    image = network_input(counts if grid == counts.shape else resample(counts, grid))[0]
-    padded = np.pad(image, [(0, -side % MULTIPLE_OF) for side in grid], mode="symmetric")
-    site, kind = network.eval()(torch.from_numpy(padded)[None, None])
-    presence = np.ascontiguousarray(torch.sigmoid(site)[0, :, : grid[0], : grid[1]].numpy())
-    classes = np.ascontiguousarray(torch.softmax(kind, 1)[0, :, : -(-grid[0] // 2), : -(-grid[1] // 2)].numpy())
-    atoms = label_atoms(find_atoms(presence), classes, 2.0, classes=card.classes)
-    zoom = np.array(counts.shape) / np.array(grid)
-    return Atoms((atoms.yx + 0.5) * zoom - 0.5, atoms.label, atoms.score, card.classes)
-
-
-def home_f1(network: AtomNet, card: Card, frames: Sequence[HomeFrame]) -> float:
-    return f1_of(lambda frame: atoms_by(network, card, frame.counts, frame.pixel_nm), frames)
-
-
-def f1_of(look: Callable[[HomeFrame], Atoms], frames: Sequence[HomeFrame]) -> float:
-    """Over all classes of all frames; found atoms near a place that counts neither way are left out."""
+def f1_of(answers: Iterable[tuple[Atoms, HomeFrame]]) -> float:
+    """Over all classes of all frames; found atoms near a place that counts neither way are left out. 0 of nothing."""
     from scipy.spatial import cKDTree
 
     score = Score()
-    for frame in frames:
-        found = look(frame)
+    for found, frame in answers:
         tolerance, yx, label = TOLERANCE_NM / frame.pixel_nm, found.yx, found.label
         vague = frame.yx[frame.label == IGNORED]
         if len(vague) and len(yx):
@@ -56,3 +34,20 @@ def f1_of(look: Callable[[HomeFrame], Atoms], frames: Sequence[HomeFrame]) -> fl
             ours = found.classes.index(name) if name in found.classes else -1
             score.add(yx[label == ours], frame.yx[frame.label == number], tolerance, edge)
     return score.f1 or 0.0
+
+
+def home_statistics(finder: AtomFinder, count: int, *, seed: int) -> list[Statistics]:
+    """What `fit_home` takes, of the frames among `count` that the finder reads rightly and that can be judged."""
+    assert finder.card.pixel_nm is not None
+    out = []
+    for frame in itertools.islice(home_frames(seed, finder.card.pixel_nm), count):
+        if is_read(finder(frame.counts, pixel_nm=frame.pixel_nm), frame):
+            one = finder.statistics(frame.counts, pixel_nm=frame.pixel_nm)
+            out += [] if one is None else [one]
+    return out
+
+
+def is_read(found: Atoms, frame: HomeFrame) -> bool:
+    """F1 of places and classes over READ_F1, or hardly anything there and hardly anything found."""
+    f1 = f1_of([(found, frame)])
+    return f1 >= READ_F1 or max(len(found), int((frame.label >= 0).sum())) < FEWEST_ATOMS

@@ -16,7 +16,7 @@ from probewise.training.given import UNKNOWN
 from probewise.types import Float32Array, FloatArray, IntArray
 
 DISC_PX = 2.2  # radius of the disc about a labelled atom, as in the training from the start
-RING_PX = 3.2  # up to here nothing is asked; wider, and nothing would part neighbours in a lattice
+RING_PX = 2.9  # up to here nothing is asked; wider, and nothing would part neighbours in a lattice
 SURE = 2.0  # standard deviations over the views by which a probability has to clear its bound
 PRESENT, ABSENT = 0.5, 0.15  # bounds of the probability
 OF_CLASS = 0.8  # least mean probability of the likeliest class
