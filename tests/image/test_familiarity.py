@@ -112,12 +112,13 @@ def test_distances_to_neighbours_against_a_tree():
     random = np.random.default_rng(1)
     yx = lattice() + random.normal(0, 0.4, lattice().shape)
     values = named(look(np.zeros((128, 128), dtype=np.float32), np.clip(yx, 0, 127)))
-    asked = yx[:: -(-len(yx) // 100)]
+    asked = yx[:: -(-len(yx) // 40)]
     near = cKDTree(yx).query(asked, k=7)[0][:, 1:]
-    assert values["spacing"] == pytest.approx(np.log(np.median(near[:, 0])))
+    middle = np.sort(near, axis=0)[len(near) // 2]
+    assert values["spacing"] == pytest.approx(np.log(middle[0]), abs=1e-5)  # float32 distances
     for number in (2, 3, 4, 6):
-        expected = np.log(np.median(near[:, number - 1]) / np.median(near[:, 0]))
-        assert values[f"neighbour {number}"] == pytest.approx(expected)
+        expected = np.log(middle[number - 1] / middle[0])
+        assert values[f"neighbour {number}"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_groups():

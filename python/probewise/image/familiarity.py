@@ -26,7 +26,7 @@ LATTICE = ("spacing", "spread of the spacing", "neighbour 2", "neighbour 3", "ne
 _SPREAD = len(INPUT) + len(ANSWER) + 1
 _LATTICE_ATOMS = 20  # of fewer, a small spread says nothing
 _LATTICE_SPREAD = float(np.log(0.25))  # of the middle half of the distances to the nearest atom, relative
-_ASKED = 100  # atoms whose neighbours are looked up
+_ASKED = 40  # atoms whose neighbours are looked up
 _COARSE_PX = 4
 _LEAST_SHARE = 0.05  # of a class: shares of rare classes have no spread at home
 
@@ -62,18 +62,17 @@ def atom_statistics(
     """
     if min(scaled.shape) < SMALLEST_PX:
         return None
-    image, deviation = _of_input(scaled, zoom)
+    image, mean, deviation = _of_input(scaled, zoom)
     if len(yx) < FEWEST_ATOMS:
         return Statistics(NOTHING, image)
     share = np.bincount(label, minlength=len(names)) / len(yx)
     doubtful = np.count_nonzero((presence > 0.1) & (presence < 0.9)) / max(int(np.count_nonzero(presence > 0.5)), 1)
-    row, col = np.clip(np.rint(yx).astype(np.int64), 0, np.array(scaled.shape) - 1).T
-    coarse_row, coarse_col = (
-        np.minimum((at / stride).astype(np.int64), length - 1)
-        for at, length in zip((row, col), classes.shape[1:], strict=True)
-    )
-    certainty = float(classes[:, coarse_row, coarse_col].max(axis=0).mean())
-    height = (float(scaled[row, col].mean()) - float(scaled.mean())) / deviation
+    row, col = np.rint(yx).astype(np.int64).T  # a centroid lies within its map
+    rows, cols = classes.shape[1:]
+    coarse = np.minimum((row / stride).astype(np.int64), rows - 1) * cols
+    coarse += np.minimum((col / stride).astype(np.int64), cols - 1)
+    certainty = float(classes.reshape(len(classes), -1)[:, coarse].max(axis=0).mean())
+    height = (float(scaled[row, col].mean()) - mean) / deviation
     answer = [
         np.log(doubtful + 1e-3),
         np.log(len(yx) / scaled.size),
@@ -96,24 +95,24 @@ def _family(names: Sequence[str], share: FloatArray) -> str:
     return max(total, key=lambda word: total[word])
 
 
-def _of_input(scaled: Float32Array, zoom: float) -> tuple[FloatArray, float]:
-    """Values by the names in INPUT, and the standard deviation."""
-    off = scaled - scaled.mean()
-    variance = float(np.vdot(off, off)) / off.size + 1e-12
+def _of_input(scaled: Float32Array, zoom: float) -> tuple[FloatArray, float, float]:
+    """Values by the names in INPUT, the mean and the standard deviation."""
+    mean = scaled.mean()
+    off = scaled - mean
+    squared = off * off
+    variance = float(squared.mean()) + 1e-12
     deviation = variance**0.5
-    correlations = []
-    for step in (1, _COARSE_PX):
-        across, down = off[:, step:], off[step:]
-        correlations += [
-            float(np.einsum("ij,ij", across, off[:, :-step])) / across.size / variance,
-            float(np.einsum("ij,ij", down, off[:-step])) / down.size / variance,
-        ]
-    skewness = float(np.einsum("ij,ij,ij", off, off, off)) / off.size / deviation**3
-    jumps = [float(np.diff(off.mean(axis=axis, dtype=np.float64)).var()) + 1e-8 for axis in (1, 0)]
+    lines = off.reshape(-1)  # end to end: the last pixel of one is next to the first of the other
+    correlations = [
+        float(np.dot(lines[step:], lines[:-step])) / (lines.size - step) / variance
+        for step in (1, scaled.shape[1], _COARSE_PX, _COARSE_PX * scaled.shape[1])
+    ]
+    skewness = float(np.vdot(squared, off)) / off.size / deviation**3
+    jumps = [float(np.diff(off.mean(axis=axis)).var()) + 1e-8 for axis in (1, 0)]
     grown = np.log(zoom)  # noise of a frame that was resampled is smoother, differently each way
     values = [max(-grown, 0.0), max(grown, 0.0), np.log(deviation), _tamed(skewness), *correlations]
     values.append(np.log(jumps[0] / jumps[1]))
-    return np.array(values), deviation
+    return np.array(values), float(mean), deviation
 
 
 def _tamed(value: float) -> float:
@@ -123,13 +122,16 @@ def _tamed(value: float) -> float:
 
 def _of_lattice(yx: FloatArray) -> FloatArray:
     """Values by the names in LATTICE: distances to the nearest atoms, the farther ones relative to the nearest."""
-    asked = yx[:: -(-len(yx) // _ASKED)]
-    squared = ((asked[:, None, :] - yx[None]) ** 2).sum(axis=2)
-    nearest = np.sqrt(np.partition(squared, range(7), axis=1)[:, 1:7])
-    spacing = nearest[:, 0]
-    low, middle, high = np.percentile(spacing, (25, 50, 75))
-    middle = max(float(middle), 1e-3)
-    farther = np.log(np.median(nearest[:, [1, 2, 3, 5]], axis=0) / middle)
+    y, x = yx.T.astype(np.float32)
+    step = -(-len(yx) // _ASKED)
+    squared = (y[::step, None] - y) ** 2
+    squared += (x[::step, None] - x) ** 2
+    squared.partition(6, axis=1)
+    nearest = np.sqrt(np.sort(squared[:, :7], axis=1))[:, 1:].astype(np.float64)  # the first is the atom itself
+    nearest.sort(axis=0)
+    asked = len(nearest)
+    low, middle, high = nearest[asked // 4, 0], max(nearest[asked // 2, 0], 1e-3), nearest[3 * asked // 4, 0]
+    farther = np.log(nearest[asked // 2, [1, 2, 3, 5]] / middle)
     return np.array([np.log(middle), np.log((high - low) / middle + 0.02), *farther])
 
 
