@@ -27,7 +27,7 @@ def main() -> None:
     path = Path(locate(arguments.model))
     finder = AtomFinder(path, refine=False)
     frames = home_statistics(finder, arguments.frames, seed=arguments.seed)
-    reference = {"seed": arguments.seed, **fit_home(frames, finder.card.classes, rate=arguments.rate)}
+    reference = {"seed": arguments.seed, **fit_home(frames, rate=arguments.rate)}
     card = dataclasses.replace(finder.card, ood=reference)
     path.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
     for name, group in reference["groups"].items():

@@ -139,7 +139,7 @@ def normal_frames(count, seed, group="C", shift=0.0):
 
 
 def test_the_stated_share_of_home_frames_passes_the_limit():
-    home = HomeFrames(CLASSES, fit_home(normal_frames(600, 0), CLASSES, rate=0.05))
+    home = HomeFrames(CLASSES, fit_home(normal_frames(600, 0), rate=0.05))
     fresh = [home.judge(one).unfamiliar for one in normal_frames(2000, 1)]
     # 0.05 with a binomial deviation of 0.005, and the limit itself known from 600 frames to about 0.009
     assert 0.02 < np.mean(fresh) < 0.08
@@ -147,7 +147,7 @@ def test_the_stated_share_of_home_frames_passes_the_limit():
 
 def test_the_distance_is_mahalanobis_and_the_reason_is_the_planted_one():
     frames = normal_frames(400, 0)
-    table = fit_home(frames, CLASSES)
+    table = fit_home(frames)
     home = HomeFrames(CLASSES, table)
     values = np.array([one.values for one in frames])
     strange = values.mean(axis=0)
@@ -163,29 +163,29 @@ def test_the_distance_is_mahalanobis_and_the_reason_is_the_planted_one():
 
 
 def test_a_group_that_home_does_not_have_is_infinitely_far():
-    judged = HomeFrames(CLASSES, fit_home(normal_frames(60, 0), CLASSES)).judge(normal_frames(1, 3, "Si")[0])
+    judged = HomeFrames(CLASSES, fit_home(normal_frames(60, 0))).judge(normal_frames(1, 3, "Si")[0])
     assert judged.distance == np.inf
     assert "taken for Si" in judged.reason
     with pytest.raises(ValueError, match="frames holds 5, expected more"):
-        fit_home(normal_frames(5, 0), CLASSES)
+        fit_home(normal_frames(5, 0))
 
 
 def test_frames_that_were_learnt_become_familiar_and_home_stays_so():
-    table = fit_home(normal_frames(300, 0), CLASSES)
+    table = fit_home(normal_frames(300, 0))
     learnt, fresh = normal_frames(12, 5, shift=6.0), normal_frames(200, 6, shift=6.0)
     home = HomeFrames(CLASSES, table)
     assert np.mean([home.judge(one).unfamiliar for one in fresh]) > 0.9
-    wider = HomeFrames(CLASSES, widened(table, learnt, CLASSES))
+    wider = HomeFrames(CLASSES, widened(table, learnt))
     assert np.mean([wider.judge(one).unfamiliar for one in fresh]) < 0.1
     assert np.mean([wider.judge(one).unfamiliar for one in normal_frames(200, 7)]) < 0.05
-    other = HomeFrames(CLASSES, widened(table, normal_frames(12, 5, "Si"), CLASSES))
+    other = HomeFrames(CLASSES, widened(table, normal_frames(12, 5, "Si")))
     assert not other.judge(normal_frames(1, 8, "Si")[0]).unfamiliar
 
 
 def test_the_table_goes_through_a_card():
-    table = json.loads(json.dumps(fit_home(normal_frames(100, 0), CLASSES)))
+    table = json.loads(json.dumps(fit_home(normal_frames(100, 0))))
     one = normal_frames(1, 1)[0]
-    exact, read = HomeFrames(CLASSES, fit_home(normal_frames(100, 0), CLASSES)), HomeFrames(CLASSES, table)
+    exact, read = HomeFrames(CLASSES, fit_home(normal_frames(100, 0))), HomeFrames(CLASSES, table)
     assert read.judge(one) == exact.judge(one)
 
 

@@ -179,7 +179,7 @@ def home_of(classes: Sequence[str], table: Mapping[str, Any] | None) -> HomeFram
     return None if table is None else HomeFrames(classes, table)
 
 
-def fit_home(frames: Sequence[Statistics], classes: Sequence[str], *, rate: float = 0.01) -> dict[str, Any]:
+def fit_home(frames: Sequence[Statistics], *, rate: float = 0.01) -> dict[str, Any]:
     """The card's field `ood` from the statistics of home frames.
 
     rate    share of home frames beyond the limit of their group, each measured against a fit of four fifths without it
@@ -208,7 +208,7 @@ def fit_home(frames: Sequence[Statistics], classes: Sequence[str], *, rate: floa
     return {"rate": rate, "groups": groups}
 
 
-def widened(table: Mapping[str, Any], frames: Sequence[Statistics], classes: Sequence[str]) -> dict[str, Any]:
+def widened(table: Mapping[str, Any], frames: Sequence[Statistics]) -> dict[str, Any]:
     """The table of a network that was trained on with `frames`: in their groups they count as much as home does.
 
     A group that home does not have gets the spread of the others and their median limit.

@@ -84,7 +84,7 @@ def _write(adapted: Adapted, card: Card, frames: Sequence[Given], folder: Path) 
     path = export_model(Exported(adapted.network), dataclasses.replace(card, metrics=metrics), inputs, folder)
     if card.ood is not None:
         finder = AtomFinder(path, refine=False)
-        reference = widened(card.ood, list(_statistics(finder, frames)), card.classes)
+        reference = widened(card.ood, list(_statistics(finder, frames)))
         path.with_suffix(".json").write_text(dataclasses.replace(finder.card, ood=reference).to_json())
     return path
 
