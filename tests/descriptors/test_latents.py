@@ -8,8 +8,9 @@ from onnx import TensorProto, helper
 
 import probewise as pw
 import tiny_models as tiny
-from probewise.descriptors import LatentEncoder, LatentWorkflow, angle_terms
+from probewise.descriptors import LatentEncoder, LatentWorkflow, angle_terms, cut_patches, latent_workflow
 from probewise.inference import LatentLayout, ModelInput, ModelOutput, PixelRange
+from probewise.types import Atoms
 
 SIDE = 6
 # Pixels that angle, shift y, shift x and three contents are read from.
@@ -65,7 +66,7 @@ def sites(count=14, atoms=40, odd=(), seed=0):
     return out
 
 
-def described(workflow, rows, area_nm2=None):
+def described(workflow, rows, area_nm2=4.0):
     centres = np.random.default_rng(1).random((len(rows), 2))
     return workflow.describe_patches(patches_of(rows), centres, area_nm2=area_nm2)
 
@@ -142,7 +143,9 @@ def test_an_encoder_without_rotation_has_no_angle(tmp_path):
     assert "angle cos" not in workflow.columns
 
 
-def test_rare_content_is_followed(pixels):
+def test_rare_content_is_followed_of_windows_and_outliers_of_atoms(pixels):
+    about_atoms = LatentWorkflow(pixels, lambda frame: None)
+    assert about_atoms.fit([described(about_atoms, one) for one in sites()]).name == "outlier"
     workflow = LatentWorkflow(pixels)
     descriptions = [described(workflow, one) for one in sites(odd=(2, 9))]
     report = workflow.fit(descriptions)
@@ -158,12 +161,47 @@ def test_outliers_are_counted(pixels):
     report = workflow.fit(descriptions)
     assert report.name == "outlier"
     values = np.array([workflow.value(one) for one in descriptions])
-    assert values[[2, 9]].tolist() == [3, 3]
+    assert values[[2, 9]].tolist() == [3 / 4, 3 / 4]  # of 4 nm^2
     assert np.delete(values, [2, 9]).max() == 0
-    assert (np.argsort(workflow.window_values(descriptions[2]))[-3:] < 3).all()
+    assert (np.argsort(workflow.residual(descriptions[2]))[-3:] < 3).all()
     fewer = LatentWorkflow(pixels, component="outlier", sense="minimise")
     fewer.fit(descriptions)
-    assert fewer.value(descriptions[2]) == -3
+    assert fewer.value(descriptions[2]) == -3 / 4
+
+
+def test_what_is_counted_is_told_by_cell(pixels):
+    """Three outliers in one quarter of the frame; content is told of each patch where it lies."""
+    rows = sites(odd=(2,))
+    places = np.array([[0.2, 0.7]] * 3 + [[0.8, 0.3]] * 37)
+    areas = np.array([1.0, 2.0, 4.0, 0.0])
+    for component, expected in (("outlier", [0, 3 / 2, 0]), ("density", [0, 3 / 2, 37 / 4])):
+        workflow = LatentWorkflow(pixels, component=component, sense="maximise")
+        seen = [workflow.describe_patches(patches_of(one), places, area_nm2=areas) for one in rows]
+        workflow.fit(seen)
+        values, centres = workflow.told(seen[2])
+        assert centres.tolist() == [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25]]  # no patch reaches into the fourth
+        assert values.tolist() == expected
+        assert workflow.value(seen[2]) == (3 if component == "outlier" else 40) / 7
+    workflow = LatentWorkflow(pixels, component="content 1", sense="maximise")
+    workflow.fit(seen)
+    values, centres = workflow.told(seen[2])
+    assert np.array_equal(values, rows[2, :, 4].astype(np.float64))
+    assert np.array_equal(centres, places)
+
+
+def test_what_the_median_site_holds_is_no_outlier(pixels):
+    """Content with tails far longer than normal: few patches of any site pass, but for those put in."""
+    rows = sites(count=21, odd=(2, 9))
+    rows[:, :, 3:] *= np.random.default_rng(5).standard_t(2, rows[:, :, :1].shape).astype(np.float32)
+    rows[[2, 9], :3, 4] = 500
+    workflow = LatentWorkflow(pixels, component="outlier")
+    descriptions = [described(workflow, one) for one in rows]
+    workflow.fit(descriptions)
+    farthest = [workflow.residual(one).max() for one in descriptions]
+    assert workflow.outlier_limit == np.median(farthest)
+    values = np.array([workflow.value(one) for one in descriptions])
+    assert (values > 0).sum() == 10
+    assert set(np.argsort(values)[-2:]) == {2, 9}
 
 
 def test_outliers_are_so_among_their_own_kind(pixels):
@@ -177,7 +215,8 @@ def test_outliers_are_so_among_their_own_kind(pixels):
     workflow = LatentWorkflow(pixels, component="outlier")
     centres = np.random.default_rng(1).random((60, 2))
     descriptions = [
-        workflow.describe_patches(patches_of(one), centres, label=kind) for one, kind in zip(rows, label, strict=True)
+        workflow.describe_patches(patches_of(one), centres, area_nm2=1.0, label=kind)
+        for one, kind in zip(rows, label, strict=True)
     ]
     workflow.fit(descriptions)
     values = [workflow.value(one) for one in descriptions]
@@ -195,7 +234,7 @@ def test_discord_is_high_where_two_orientations_meet(pixels):
     rows[:, 0] = np.where(x.ravel() < 0.5, 0.2, 0.2 + np.pi / 3)
     rows[::7, 0] += 2 * np.pi / 3
     workflow = LatentWorkflow(pixels, component="angle discord")
-    description = workflow.describe_patches(patches_of(rows), np.stack([y.ravel(), x.ravel()], axis=1))
+    description = workflow.describe_patches(patches_of(rows), np.stack([y.ravel(), x.ravel()], axis=1), area_nm2=1.0)
     workflow.fit([description])
     discord = description.extra["angle discord"].reshape(10, 10)
     assert (discord[:, 4:6] > 0.2).all()
@@ -209,7 +248,7 @@ def test_template_patch_picks_its_unusual_content(pixels):
     assert workflow.fit([described(workflow, one) for one in sites()]).name == "content 2"
 
 
-@pytest.mark.parametrize("rule", ["max-variance", 1, lambda values: 1, "content 1"])
+@pytest.mark.parametrize("rule", ["max-variance", 1, lambda values: 1, lambda values: values.shape[1] - 7, "content 1"])
 def test_other_rules(pixels, rule):
     rows = sites()
     rows[:, :, 4] *= 3
@@ -232,9 +271,10 @@ def test_state_restores_to_the_bit(pixels):
     workflow = LatentWorkflow(pixels, component="outlier")
     descriptions = [described(workflow, one) for one in sites(odd=(1,))]
     workflow.fit(descriptions)
-    again = LatentWorkflow(pixels, component="outlier")
+    again = LatentWorkflow(None, component="outlier")  # as a finished run is read
     again.restore(workflow.state())
     assert again.fitted
+    assert again.columns == workflow.columns
     assert [again.value(one) for one in descriptions] == [workflow.value(one) for one in descriptions]
     kept, restored = (one.values(descriptions[1]) for one in (workflow, again))
     assert np.array_equal(kept, restored, equal_nan=True)
@@ -272,6 +312,82 @@ def test_windows_of_a_frame(tmp_path):
     assert np.allclose(description.features[5], scaled[6, 6:12])
 
 
+def test_patches_about_the_atoms_of_a_frame(tmp_path):
+    """describe() with eyes: patches in the middle of the network's pixels, labels kept, those at the rim left out."""
+    own = encoder(tmp_path, pixel_nm=PixelRange(0.04, 0.01, 0.05))
+    frame = pw.render("mos2", pw.RasterROI((60, 48), 4000), seed=1, context=pw.Context((2.4 / 2, 1.92 / 2)))
+    yx = np.array([[20.25, 30.5], [1.0, 30.0], [40.0, 11.0]])
+    seen = Atoms(yx, np.array([1, 1, 0]), np.ones(3), ("S", "Mo"))
+    workflow = LatentWorkflow(own, lambda _: seen, cells=3)
+    description = workflow.describe(frame)
+    from probewise.image import extract_patches, network_input, resample
+
+    scaled, _ = network_input(resample(frame.image(), (30, 24)))
+    expected, kept = extract_patches(scaled, (yx + 0.5) / 2 - 0.5, SIDE, subpixel=True)
+    assert kept.tolist() == [0, 2]
+    assert np.allclose(description.features, expected[:, 0, :6], atol=1e-6)
+    assert np.allclose(description.centre_yx, (yx[kept] + 0.5) / [60, 48])
+    assert description.extra["label"].tolist() == [1, 0]
+    # Centres of patches of 6 pixels can lie 3 pixels of 0.04 nm from each edge, or farther in.
+    heights = np.array([10 - 3, 10, 10 - 3]) * 0.04
+    widths = np.array([8 - 3, 8, 8 - 3]) * 0.04
+    assert np.allclose(description.extra["area_nm2"], np.outer(heights, widths).ravel())
+
+
+@pytest.mark.parametrize(("how", "low", "high"), [("none", 3.0, 8.0), ("minmax", 0.0, 1.0)])
+def test_windows_are_scaled_as_the_card_says(tmp_path, how, low, high):
+    image = np.linspace(3, 8, 64, dtype=np.float32).reshape(8, 8)
+    out = cut_patches.scaled(image, how)
+    assert np.allclose(out, np.linspace(low, high, 64).reshape(8, 8), atol=1e-6)
+    assert out.dtype == np.float32
+
+
+def test_a_frame_smaller_than_a_patch_has_no_window(pixels):
+    frame = pw.render("mos2", pw.RasterROI((5, 9), 4000), seed=1, context=pw.Context((0.1, 0.18)))
+    with pytest.raises(ValueError, match="window is 6, expected one that fits in 5 x 9"):
+        LatentWorkflow(pixels).describe(frame)
+
+
+class Drawer:
+    """A decoder: every pixel of a patch is its content 0 plus ten times content 1 plus a hundred times content 2."""
+
+    def __init__(self):
+        self.calls = []
+
+    def run(self, latents):
+        self.calls.append(latents)
+        level = latents[:, 3:] @ np.array([1, 10, 100], np.float32)
+        return (np.broadcast_to(level[:, None, None], (len(level), SIDE, SIDE)).copy(),)
+
+
+def test_the_picture_to_choose_from_shows_what_the_decoder_draws(tmp_path, monkeypatch):
+    own = encoder(tmp_path)
+    drawer = Drawer()
+    workflow = LatentWorkflow(own, decoder=drawer)
+    frames = [
+        pw.render("mos2", pw.RasterROI((48, 48), 4000), seed=seed, context=pw.Context((1.2, 1.2))) for seed in (1, 2, 3)
+    ]
+    descriptions = [workflow.describe(frame) for frame in frames]
+    workflow.fit(descriptions)
+    drawn = []
+    draw = latent_workflow.columns_picture
+    monkeypatch.setattr(
+        latent_workflow, "columns_picture", lambda *args, **named: drawn.append((args, named)) or draw(*args, **named)
+    )
+    workflow.picture(descriptions, frames, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    (arguments, named), content = drawn[0], np.concatenate([one.features[:, 3:] for one in descriptions])
+    assert arguments[4] == (SIDE / 48, SIDE / 48)
+    manifold = named["manifold"]
+    low, high = np.percentile(content[:, :2], (1, 99), axis=0)
+    first, second = np.linspace(low[0], high[0], 7), np.linspace(low[1], high[1], 7)
+    expected = first[None] + 10 * second[:, None] + 100 * np.median(content[:, 2])
+    assert np.allclose(manifold.drawn[:, :, 0, 0], expected, rtol=1e-4)
+    assert not np.concatenate(drawer.calls)[:, :3].any()
+    with pytest.raises(ValueError, match="3 descriptions and 2 frames"):
+        workflow.picture(descriptions, frames[:2], tmp_path / "q.png")
+
+
 def test_frames_off_the_range_are_refused(tmp_path):
     workflow = LatentWorkflow(encoder(tmp_path, pixel_nm=PixelRange(0.1, 0.05, 0.2)))
     frame = pw.render("mos2", pw.RasterROI((60, 60), 4000), seed=1, context=pw.Context((1.2, 1.2)))
@@ -287,10 +403,21 @@ def test_frames_off_the_range_are_refused(tmp_path):
         (lambda w: LatentWorkflow(w._encoder, sense="up"), "sense is 'up'"),
         (lambda w: w.fit([]), "descriptions is empty"),
         (lambda w: w.state(), "no statistics yet"),
-        (lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((2, 2))), r"centre_yx has shape \(2, 2\)"),
-        (lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((1, 2)), area_nm2=0), "area_nm2 is 0"),
+        (lambda w: LatentWorkflow(w._encoder, cells=0), "cells is 0"),
+        (lambda w: LatentWorkflow(w._encoder, component="gold"), "got 'gold', expected an index, a template or one of"),
+        (lambda w: LatentWorkflow(None).columns, "no encoder, expected one or restore"),
         (
-            lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((1, 2)), label=np.zeros(2, int)),
+            lambda w: LatentWorkflow(None).describe_patches(patches_of([[0] * 6]), np.zeros((1, 2)), area_nm2=1),
+            "encoder",
+        ),
+        (
+            lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((2, 2)), area_nm2=1),
+            r"centre_yx has shape \(2, 2\)",
+        ),
+        (lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((1, 2)), area_nm2=0), "area_nm2 is 0"),
+        (lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((1, 2)), area_nm2=np.ones(3)), "or 4 of them"),
+        (
+            lambda w: w.describe_patches(patches_of([[0] * 6]), np.zeros((1, 2)), area_nm2=1, label=np.zeros(2, int)),
             "label is int64",
         ),
     ],

@@ -124,7 +124,10 @@ class Follower:
 
     def values(self, table: FloatArray) -> FloatArray:
         """The followed column of (windows, columns) with its sign, (windows,)."""
-        column = table[:, self._column]
+        return self.signed(table[:, self._column])
+
+    def signed(self, column: FloatArray) -> FloatArray:
+        """Values of the followed column so that what is high in it is high."""
         if self._sense == "deviation":
             return np.asarray(np.abs(column - self._centre))
         return np.asarray(column * self._sign)

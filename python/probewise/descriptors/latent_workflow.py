@@ -3,35 +3,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from probewise._core import image as _image
 from probewise.descriptors.basis import BasisReport, residual_limit
+from probewise.descriptors.column_picture import Manifold, columns_picture
 from probewise.descriptors.components import Rule
+from probewise.descriptors.cut_patches import cut_about_atoms, cut_windows, window_px
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
-from probewise.descriptors.latents import LatentEncoder, angle_terms
+from probewise.descriptors.gaps import without_gaps
+from probewise.descriptors.latents import LatentEncoder, angle_terms, draw_content
 from probewise.descriptors.outliers import Bulk, Bulks, bulks_of
-from probewise.descriptors.spectra import spread_corners
-from probewise.types import Description, Float32Array, FloatArray, Frame, IntArray
+from probewise.inference import LatentLayout, Model
+from probewise.inference.card import Rotation
+from probewise.types import Atoms, Description, Float32Array, FloatArray, Frame, IntArray
 
 DISCORD, OUTLIER, DENSITY = "angle discord", "outlier", "density"
-_LABEL = "label"
+COUNTED = (OUTLIER, DENSITY)
+RULES = ("rare", "max-variance")
+LEAST_SITES = 12
+_LABEL, _AREA = "label", "area_nm2"
 _NEIGHBOURS = 6
+_DRAWN = 7  # pictures along each side of the manifold
 
 
 class LatentWorkflow:
-    """Latent variables of patches about atoms (`describe_patches`) or of sliding windows (`describe`).
+    """Latent variables of patches about the atoms of a frame, or of windows spread over it.
 
-    encoder      a `LatentEncoder`
-    step_px      of the windows, in pixels of the network's grid; None: half a patch
-    component    "rare" or "max-variance" among the content, a column's index or name, a callable that is given the
-                 content (n, content), or a template: a patch (side, side) float32 scaled as the encoder's are, whose
-                 most unusual content is followed
+    encoder      a `LatentEncoder`; None for a workflow that is restored and values what was described before
+    decoder      that belongs to the encoder, for `picture`
+    look         finds the atoms of a frame that patches are cut about, in its pixels; None: windows
+    step_px      of the windows, in pixels of the network's grid; None: half a window
+    component    "rare": "outlier" of patches about atoms, and of windows a rule among the content, as "max-variance"
+                 is; a column's index or name, a callable that is given all columns of all patches (n, columns), or a
+                 template: a patch (side, side) float32 scaled as the encoder's are, whose most unusual content is
+                 followed
     sense        of `Follower`
     refit_every  sites after which the statistics of the bulk are taken again
+    cells        along a side of the frame, for the columns that count patches
 
     The columns of values are
     "content 0" and so on
@@ -39,30 +52,47 @@ class LatentWorkflow:
     "angle discord"  1 - |mean of exp(i symmetry angle)| over a patch and its six nearest neighbours of the same label,
                      high at walls and boundaries
     "outlier"        robust Mahalanobis distance of the content from the bulk of all visited patches of the same label
-    "density"        patches per nm^2 of the frame, where they were given with an area
-    A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond the limit.
+    "density"        patches per nm^2 of the frame
+    A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond
+    `outlier_limit` per nm^2, and 0 for "outlier" and "density" of a site without patches.
     """
 
     def __init__(
         self,
-        encoder: LatentEncoder,
+        encoder: LatentEncoder | None,
+        look: Callable[[Frame], Atoms] | None = None,
         *,
+        decoder: Model | None = None,
         step_px: int | None = None,
         component: Rule = "rare",
         sense: Sense = "auto",
         refit_every: int = 20,
+        cells: int = 2,
     ) -> None:
         if step_px is not None and step_px < 1:
             raise ValueError(f"step_px is {step_px}, expected at least 1")
         if refit_every < 1:
             raise ValueError(f"refit_every is {refit_every}, expected at least 1")
+        if not 1 <= cells <= 16:
+            raise ValueError(f"cells is {cells}, expected 1 to 16")
         self._encoder = encoder
-        self._step = encoder.side_px // 2 if step_px is None else step_px
-        self._follower = Follower(component, sense)
+        self._layout = None if encoder is None else encoder.layout
+        self._look = look
+        self._decoder = decoder
+        self._cells = cells
+        if isinstance(component, str) and encoder is not None and component not in (*RULES, *self.columns):
+            known = ", ".join((*RULES, *self.columns))
+            raise ValueError(f"got {component!r}, expected an index, a template or one of {known}")
+        self._every_column = callable(component)
+        self._step = step_px
+        # A few unlike atoms hardly move a mean; a phase is in each of its windows.
+        of_atoms = isinstance(component, str) and component == "rare" and look is not None
+        self._follower = Follower(OUTLIER if of_atoms else component, sense)
         self._towards = -1.0 if sense == "minimise" else 1.0
         self._refit_every = refit_every
         self._bulk: Bulks | None = None
         self._limit = np.inf
+        self._beyond = np.inf
 
     @property
     def fitted(self) -> bool:
@@ -71,12 +101,12 @@ class LatentWorkflow:
     @property
     def least_sites(self) -> int:
         """Start sites wanted before the first fit."""
-        return 12
+        return LEAST_SITES
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of `values`."""
-        layout = self._encoder.layout
+        layout = self._layout_of()
         turned = () if layout.rotation == "none" else ("angle cos", "angle sin", DISCORD)
         return (*(f"content {i}" for i in range(layout.content)), *turned, OUTLIER, DENSITY)
 
@@ -88,52 +118,57 @@ class LatentWorkflow:
 
     @property
     def outlier_limit(self) -> float:
-        """Distance beyond which a patch is an outlier."""
-        return self._fit_of().limit
+        """Distance beyond which lie one normal patch in 10,000, and no patch of half of the sites.
+
+        Real content is not normal; what the median site holds is nothing rare.
+        """
+        self._fit_of()
+        return self._beyond
 
     def describe(self, frame: Frame) -> Description:
-        """Latent variables of windows spread over the frame's first channel.
+        """Latent variables of the patches of the frame's first channel.
 
-        raises  ValueError for a non-finite pixel, a frame smaller than a window, or pixels outside the card's range
+        raises  ValueError for a non-finite pixel, a frame smaller than a window, pixels outside the card's range, or a
+                path that leaves too much of the frame unseen (`without_gaps`)
         """
-        image = self._on_grid(frame)
-        side = self._encoder.side_px
-        scaled = np.empty_like(image)
-        _image.network_input(image, scaled)
-        corners = spread_corners(image.shape, side, self._step)
-        centres = corners.astype(np.float64) + side // 2
-        patches = np.empty((len(centres), side, side), dtype=np.float32)
-        _image.extract_patches(scaled, centres, False, False, patches, np.empty(len(centres), dtype=np.int64))
-        return self.describe_patches(patches, (corners + side / 2) / np.array(image.shape, dtype=np.float64))
+        card = self._encoder_of().model.card
+        frame, notices = without_gaps(frame)
+        if self._look is None:
+            cut = cut_windows(frame, card, self._step, self._cells)
+        else:
+            cut = cut_about_atoms(frame, card, self._look, self._cells)
+        found = self.describe_patches(cut.patches, cut.centre_yx, label=cut.label, area_nm2=cut.area_nm2)
+        return replace(found, notices=notices) if notices else found
 
     def describe_patches(
         self,
         patches: Float32Array,
         centre_yx: FloatArray,
         *,
+        area_nm2: float | FloatArray,
         label: IntArray | None = None,
-        area_nm2: float | None = None,
     ) -> Description:
         """Latent variables of patches that were cut already.
 
         patches    (n, side_px, side_px) float32, as `LatentEncoder` takes them; none is allowed
         centre_yx  (n, 2) float64, fractions of the frame
+        area_nm2   of the part of the frame that patches can come from, or of that part of each of its cells
         label      (n,) int64, kind of atom that each is about; None: all of one kind
-        area_nm2   of the part of the frame that patches can come from; gives the density
         """
         centres = np.asarray(centre_yx, dtype=np.float64)
         if centres.shape != (len(patches), 2) or not np.isfinite(centres).all():
             raise ValueError(f"centre_yx has shape {centres.shape}, expected finite ({len(patches)}, 2), one a patch")
-        if area_nm2 is not None and not (np.isfinite(area_nm2) and area_nm2 > 0):
-            raise ValueError(f"area_nm2 is {area_nm2}, expected a positive finite number")
+        places = self._cells**2
+        area = np.full(places, area_nm2 / places) if np.ndim(area_nm2) == 0 else np.asarray(area_nm2)
+        if area.shape != (places,) or not (np.isfinite(area) & (area >= 0)).all() or not area.any():
+            raise ValueError(f"area_nm2 is {area_nm2}, expected a positive finite number, or {places} of them")
         kinds = np.zeros(len(patches), dtype=np.int64) if label is None else np.asarray(label)
         if kinds.shape != (len(patches),) or kinds.dtype.kind not in "iu":
             raise ValueError(f"label is {kinds.dtype} of shape {kinds.shape}, expected integers ({len(patches)},)")
-        latents = self._encoder(patches)
+        latents = self._encoder_of()(patches)
         features = np.concatenate([latents.angle[:, None], latents.shift, latents.z], axis=1)
-        density = np.nan if area_nm2 is None else len(patches) / area_nm2
-        extra = {_LABEL: kinds.astype(np.float64), DENSITY: np.full(len(patches), density)}
-        if self._encoder.layout.rotation != "none":
+        extra = {_LABEL: kinds.astype(np.float64), _AREA: area}
+        if self._layout_of().rotation != "none":
             extra[DISCORD] = _discord(angle_terms(latents.angle, self._symmetry), centres, kinds)
         return Description(features, centres, extra)
 
@@ -155,10 +190,18 @@ class LatentWorkflow:
         k = content.shape[1]
         same = np.full(k, -1) if first else np.arange(k)
         tables = [self._table(description, self._bulk) for description in descriptions]
+        ranked = len(self.columns) if self._every_column else k
         notices.extend(
-            self._follower.choose(self.columns, tables, k, previous=same, template=self._unusual_in_template)
+            self._follower.choose(
+                self.columns,
+                tables,
+                ranked,
+                previous=np.full(ranked, -1) if first else np.arange(ranked),
+                template=self._unusual_in_template,
+            )
         )
         left = [self.residual(description) for description in descriptions if len(description.features)]
+        self._beyond = max(self._bulk.limit, float(np.median([patches.max() for patches in left])))
         self._limit = residual_limit([float(patches.mean()) for patches in left])
         variance = content.var(axis=0)
         return BasisReport(
@@ -182,21 +225,39 @@ class LatentWorkflow:
             return np.zeros(1)
         return self._fit_of().distance(self._content(description), _labels(description))
 
-    def window_values(self, description: Description) -> FloatArray:
-        """The followed column of every patch with its sign, (patches,); positions are `description.centre_yx`."""
-        table = self.values(description)
-        if self._follower.name == OUTLIER:  # far is high, whatever the skewness of the sites' means
-            return np.asarray(table[:, self._follower.column] * self._towards)
-        return self._follower.values(table)
+    def told(self, description: Description) -> tuple[FloatArray, FloatArray]:
+        """Values of the followed column (n,) and their places (n, 2), fractions of the frame: of each patch at its own
+        place, or of each cell in its middle where patches are counted.
+        """
+        self._fit_of()
+        if self._follower.name not in COUNTED:
+            return self._follower.values(self.values(description)), description.centre_yx
+        row, col = np.divmod(np.arange(self._cells**2), self._cells)
+        centres = (np.stack([row, col], axis=1) + 0.5) / self._cells
+        area = description.extra[_AREA]
+        reached = area > 0
+        return self._per_area(self._counts(description)[reached] / area[reached]), centres[reached]
 
     def value(self, description: Description) -> float:
         """Value of the site, see the class; NaN where a mean is over no patch."""
-        bulk = self._fit_of()
-        if self._follower.name == OUTLIER:
-            return float(self._towards * np.count_nonzero(self.residual(description) > bulk.limit))
-        if self._follower.name == DENSITY and not len(description.features):
-            return 0.0
-        return mean_of_finite(self.window_values(description))
+        self._fit_of()
+        if self._follower.name not in COUNTED:
+            return mean_of_finite(self._follower.values(self.values(description)))
+        whole = self._counts(description).sum(keepdims=True) / description.extra[_AREA].sum()
+        return float(self._per_area(whole)[0])
+
+    def _counts(self, description: Description) -> IntArray:
+        """(cells * cells,) patches, or those beyond the limit, in each part of the frame."""
+        centres = description.centre_yx
+        cell = np.minimum((centres * self._cells).astype(np.int64), self._cells - 1) @ np.array([self._cells, 1])
+        if self._follower.name == OUTLIER and len(centres):
+            cell = cell[self.residual(description) > self._beyond]
+        return np.bincount(cell, minlength=self._cells**2)
+
+    def _per_area(self, density: FloatArray) -> FloatArray:
+        if self._follower.name == OUTLIER:  # many are high, whatever the skewness of the sites' means
+            return np.asarray(self._towards * density)
+        return self._follower.signed(density)
 
     def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
         """Whether statistics should be taken again: `refit_every` sites later, or when the newest site lies farther
@@ -210,50 +271,36 @@ class LatentWorkflow:
 
     def state(self) -> State:
         """All that `restore` needs to give the same values to the bit."""
-        bulk = self._fit_of()
+        bulk, layout = self._fit_of(), self._layout_of()
         return self._follower.state() | {
-            "encoder": self._encoder.model.card.sha256,
+            "encoder": self._encoder_of().model.card.sha256,
+            "rotation": layout.rotation,
+            "translation": int(layout.translation),
+            "content": layout.content,
+            "symmetry": layout.symmetry or 0,
             "bulk_labels": bulk.labels,
             "bulk_centre": np.stack([one.centre for one in bulk.each]),
             "bulk_whitening": np.stack([one.whitening for one in bulk.each]),
             "bulk_limit": bulk.limit,
+            "outlier_limit": self._beyond,
             "limit": self._limit,
         }
 
     def restore(self, state: State) -> None:
         """Take over a `state`; ValueError when it belongs to another encoder."""
-        own = self._encoder.model.card.sha256
-        if state.get("encoder") != own:
+        own = None if self._encoder is None else self._encoder.model.card.sha256
+        if own is not None and state.get("encoder") != own:
             raise ValueError(f"state has encoder {str(state.get('encoder'))[:12]}, expected {own[:12]}")
+        content, symmetry = (int(cast(int, state[name])) for name in ("content", "symmetry"))
+        rotation = cast(Rotation, str(state["rotation"]))
+        self._layout = LatentLayout(rotation, bool(state["translation"]), content, symmetry or None)
         centre, whitening = (np.asarray(state[f"bulk_{name}"], dtype=np.float64) for name in ("centre", "whitening"))
         limit = float(cast(float, state["bulk_limit"]))
         each = tuple(Bulk(*pair, limit) for pair in zip(centre, whitening, strict=True))
         self._bulk = Bulks(np.asarray(state["bulk_labels"], dtype=np.int64), each)
         self._follower.restore(state)
         self._limit = float(cast(float, state["limit"]))
-
-    def _on_grid(self, frame: Frame) -> Float32Array:
-        """The frame's first channel on the encoder's pixel size."""
-        image = np.ascontiguousarray(frame.image(0))
-        if not np.isfinite(image).all():
-            raise ValueError("frame holds a non-finite pixel, expected finite counts in every pixel")
-        wanted = self._encoder.model.card.pixel_nm
-        if wanted is None:
-            return image
-        if not all(wanted.low <= pixel <= wanted.high for pixel in frame.pixel_nm):
-            raise ValueError(
-                f"frame has pixels of {frame.pixel_nm} nm, expected {wanted.low:g} to {wanted.high:g} nm for "
-                f"{self._encoder.model.card.name}"
-            )
-        rows, cols = (
-            max(1, round(count * pixel / wanted.native))
-            for count, pixel in zip(image.shape, frame.pixel_nm, strict=True)
-        )
-        if (rows, cols) == image.shape:
-            return image
-        out = np.empty((rows, cols), dtype=np.float32)
-        _image.resample(image, out)
-        return out
+        self._beyond = float(cast(float, state["outlier_limit"]))
 
     def _content(self, description: Description) -> FloatArray:
         return description.features[:, 3:].astype(np.float64)
@@ -263,22 +310,55 @@ class LatentWorkflow:
         parts = [content]
         if DISCORD in description.extra:
             parts += [angle_terms(description.features[:, 0], self._symmetry), description.extra[DISCORD][:, None]]
-        return np.column_stack([*parts, bulk.distance(content, _labels(description)), description.extra[DENSITY]])
+        density = np.full(len(content), len(content) / float(description.extra[_AREA].sum()))
+        return np.column_stack([*parts, bulk.distance(content, _labels(description)), density])
 
     def _unusual_in_template(self, template: np.ndarray[Any, Any]) -> int:
-        z = self._encoder(np.ascontiguousarray(template)[None]).z[0].astype(np.float64)
+        z = self._encoder_of()(np.ascontiguousarray(template)[None]).z[0].astype(np.float64)
         bulk = self._fit_of().each[0]
         spread = np.sqrt(np.diag(np.linalg.inv(bulk.whitening.T @ bulk.whitening)))
         return int(np.argmax(np.abs(z - bulk.centre) / spread))
 
     @property
     def _symmetry(self) -> int:
-        return self._encoder.layout.symmetry or 1
+        return self._layout_of().symmetry or 1
+
+    def picture(self, descriptions: Sequence[Description], frames: Sequence[Frame], path: str | Path) -> None:
+        """Write a PNG of the columns over the visited sites, on top what the decoder draws; see `columns_picture`."""
+        card = self._encoder_of().model.card
+        tables = [self.values(description) for description in descriptions]
+        content = np.concatenate([self._content(description) for description in descriptions])
+        manifold = None if self._decoder is None or content.shape[1] < 2 else _manifold(self._decoder, content)
+        pixel = np.array(frames[0].pixel_nm)
+        native = pixel if card.pixel_nm is None else np.full(2, card.pixel_nm.native)
+        part = window_px(card) * native / (pixel * frames[0].shape)
+        columns_picture(
+            descriptions, frames, self.columns, tables, (float(part[0]), float(part[1])), path, manifold=manifold
+        )
+
+    def _encoder_of(self) -> LatentEncoder:
+        if self._encoder is None:
+            raise ValueError("the workflow has no encoder, expected one to describe a frame")
+        return self._encoder
+
+    def _layout_of(self) -> LatentLayout:
+        if self._layout is None:
+            raise ValueError("the workflow has no encoder, expected one or restore() first")
+        return self._layout
 
     def _fit_of(self) -> Bulks:
         if self._bulk is None:
             raise ValueError("the workflow has no statistics yet, expected fit() or restore() first")
         return self._bulk
+
+
+def _manifold(decoder: Model, content: FloatArray) -> Manifold:
+    low, high = np.percentile(content[:, :2], (1, 99), axis=0)
+    first, second = (np.linspace(low[axis], high[axis], _DRAWN) for axis in (0, 1))
+    grid = np.tile(np.median(content, axis=0), (_DRAWN**2, 1))
+    grid[:, 0], grid[:, 1] = np.tile(first, _DRAWN), np.repeat(second, _DRAWN)
+    drawn = draw_content(decoder, grid)
+    return Manifold(drawn.reshape(_DRAWN, _DRAWN, *drawn.shape[1:]), content[:, :2], low, high)
 
 
 def _labels(description: Description) -> IntArray:

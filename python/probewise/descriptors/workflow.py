@@ -179,6 +179,10 @@ class LinearWorkflow:
         """The followed column of every window with its sign, (windows,); positions are `description.centre_yx`."""
         return self._follower.values(self.values(description))
 
+    def told(self, description: Description) -> tuple[FloatArray, FloatArray]:
+        """`window_values` and their places (n, 2), fractions of the frame."""
+        return self.window_values(description), description.centre_yx
+
     def value(self, description: Description) -> float:
         """Value of the site: the mean of `window_values`; NaN windows are left out, NaN when all are."""
         return mean_of_finite(self.window_values(description))

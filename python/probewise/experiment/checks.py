@@ -13,6 +13,7 @@ def cross_checks(configuration: Configuration) -> Iterator[str]:
     yield from _beam(configuration)
     yield from _measurement(configuration)
     yield from _component(configuration)
+    yield from _descriptor(configuration)
     if configuration.run.replay:
         yield from _replay(configuration)
     else:
@@ -48,10 +49,10 @@ def _component(c: Configuration) -> Iterator[str]:
     if c.component.by == "index" and c.component.index is None:
         yield "component.by is 'index' but component.index is not set"
     if c.descriptor.workflow != "linear":  # the models say which columns there are
-        if by == "ask" or (isinstance(by, str) and by.endswith(".npy")):
+        if c.descriptor.workflow == "dcnn" and isinstance(by, str) and by.endswith(".npy"):
             yield (
-                f"component.by is {by!r} with descriptor.workflow {c.descriptor.workflow!r}, expected a rule, an index "
-                f"or the name of a column"
+                f"component.by is {by!r} with descriptor.workflow 'dcnn', expected a rule, an index or the name of a "
+                f"column: atoms have no picture"
             )
         return
     if isinstance(by, str) and by not in (*RULES, *COLUMNS) and not by.endswith(".npy"):
@@ -59,6 +60,19 @@ def _component(c: Configuration) -> Iterator[str]:
     index = c.component.by if isinstance(c.component.by, int) else c.component.index
     if index is not None and index >= c.descriptor.components:
         yield f"component.index is {index}, expected below descriptor.components = {c.descriptor.components}"
+
+
+def _descriptor(c: Configuration) -> Iterator[str]:
+    table = c.descriptor
+    if table.of and table.workflow != "rvae":
+        yield f"descriptor.of is {list(table.of)} with descriptor.workflow {table.workflow!r}, expected it with 'rvae'"
+    if table.window_px is not None and table.workflow != "linear":
+        yield (
+            f"descriptor.window_px is {table.window_px} with descriptor.workflow {table.workflow!r}, expected it with "
+            f"'linear': the models say what they look at"
+        )
+    if table.step_px is not None and table.workflow == "dcnn":
+        yield f"descriptor.step_px is {table.step_px} with descriptor.workflow 'dcnn', which has no windows"
 
 
 def _geometry(c: Configuration) -> Iterator[str]:

@@ -112,27 +112,34 @@ class MeasureTable(Table):
 class DescriptorTable(Table):
     """How a frame becomes values.
 
-    workflow: "linear" (window spectra, unmixed) or "dcnn" (networks find atoms and objects)
-    models: of a workflow with networks, names of shipped ones or FILE.onnx; unset, the shipped ones. Several that find
-    atoms are an ensemble
-    window_px, step_px: of "linear"; unset, 2.56 nm, at most the frame, and half of it
+    workflow: "linear" (window spectra, unmixed), "dcnn" (networks find atoms and objects) or "rvae" (an encoder reads
+    patches about atoms, or windows)
+    models: of a workflow with networks, names of shipped ones or FILE.onnx; unset, the shipped ones of "dcnn". Several
+    that find atoms are an ensemble. "rvae" without any reads windows; its decoder may be among them
+    of: of "rvae", classes of atoms that patches are cut about; unset, all but vacancies
+    window_px: of "linear"; unset, 2.56 nm, at most the frame
+    step_px: of "linear", and of the windows of "rvae" in pixels of its encoder; unset, half a window
+    on_unfamiliar: when three frames running are unlike those that the networks were made for: "ask" (the beam is safe
+    meanwhile; where nobody can answer, the run ends and can be resumed) or "notice"
     """
 
-    workflow: Literal["linear", "dcnn"] = "linear"
+    workflow: Literal["linear", "dcnn", "rvae"] = "linear"
     models: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    of: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     method: Literal["nmf", "pca", "svd", "nfindr"] = "nmf"
     window_px: Count | None = None
     step_px: Count | None = None
     components: Annotated[int, Field(ge=2, le=64)] = 4
     refit_every: Count = 20
+    on_unfamiliar: Literal["ask", "notice"] = "ask"
 
 
 class ComponentTable(Table):
     """Which column of values is followed.
 
     by: a rule ("rare", "max-variance"), a component's index, "ask", "index" (then `index`), a template (FILE.npy), a
-    value of the workflow's own ("residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm"), or "callback"
-    for one given in Python
+    value of the workflow's own (of "linear": "residual", "intensity", "spacing_nm", "spacing_1_nm", "spacing_2_nm"; of
+    the others the name of a column), or "callback" for one given in Python
     sense: what is high: "maximise" or "minimise" the column, "deviation" from its median, or "auto", by which the
     rare sites are high
     """

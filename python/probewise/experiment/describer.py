@@ -13,6 +13,7 @@ from probewise.errors import ConfigurationError, Error
 from probewise.experiment.config import Configuration
 from probewise.experiment.networks import Networks
 from probewise.experiment.values import combine, returned
+from probewise.experiment.watch import Watch
 from probewise.types import Atoms, Description, FloatArray, Frame
 
 Scalarize: TypeAlias = Callable[[Any], Any]
@@ -30,7 +31,7 @@ class Describer(Protocol):
 
     def value(self, description: Description) -> float: ...
 
-    def window_values(self, description: Description) -> FloatArray: ...
+    def told(self, description: Description) -> tuple[FloatArray, FloatArray]: ...
 
     def residual(self, description: Description) -> FloatArray: ...
 
@@ -71,13 +72,13 @@ class Scalarized:
 
     def value(self, description: Description) -> float:
         """The mean of all values, weighted by their variance where they have one; NaN of none."""
-        values = self.window_values(description)
+        values, _ = self.told(description)
         if not len(values):
             return float("nan")
         return float(combine(values, self.variance(description), np.zeros(len(values), dtype=np.int64), 1)[0][0])
 
-    def window_values(self, description: Description) -> FloatArray:
-        return description.extra["value"]
+    def told(self, description: Description) -> tuple[FloatArray, FloatArray]:
+        return description.extra["value"], description.centre_yx
 
     def variance(self, description: Description) -> FloatArray | None:
         return description.extra.get("variance")
@@ -106,7 +107,7 @@ def told_value(value: Any) -> float:
 
 
 def make_describer(
-    configuration: Configuration, scalarize: Scalarize | None, component: Any, networks: Networks
+    configuration: Configuration, scalarize: Scalarize | None, component: Any, networks: Networks, watch: Watch
 ) -> Describer:
     """The workflow that a configuration names, with the callables given in Python put in."""
     if scalarize is not None:
@@ -118,7 +119,9 @@ def make_describer(
     if configuration.measure.kind == "point":
         return Scalarized(mean_counts)
     if configuration.descriptor.workflow == "dcnn":
-        return _atom_workflow(configuration, component, networks)
+        return _atom_workflow(configuration, component, networks, watch)
+    if configuration.descriptor.workflow == "rvae":
+        return _latent_workflow(configuration, component, networks, watch)
     from probewise.descriptors import LinearWorkflow
 
     table = configuration.descriptor
@@ -133,29 +136,15 @@ def make_describer(
     )
 
 
-def _atom_workflow(configuration: Configuration, component: Any, networks: Networks) -> Describer:
+def _atom_workflow(configuration: Configuration, component: Any, networks: Networks, watch: Watch) -> Describer:
     from probewise.descriptors import AtomWorkflow
-    from probewise.descriptors.atom_columns import CAGED
-    from probewise.image import AtomFinder, Segmenter, refine_atoms
-
-    finder = AtomFinder(networks.atoms, refine=False) if networks.atoms else None
+    from probewise.image import Segmenter
 
     segmenter = Segmenter(networks.segments[0]) if networks.segments else None
-
-    def look(frame: Frame) -> Atoms:
-        assert finder is not None  # a finished run is read without its networks, and looks at nothing
-        found = finder(frame)
-        # A network draws atoms to where the lattice has them: that makes its outliers stand out, and halves polar
-        # displacements. Those are fitted to the counts.
-        if CAGED not in found.classes or not (found.label == found.classes.index(CAGED)).any():
-            return found
-        refined = refine_atoms(np.ascontiguousarray(frame.image()), found.yx).yx
-        return dataclasses.replace(found, yx=np.clip(refined, -0.5, np.array(frame.shape) - 0.5))
-
     try:
         return AtomWorkflow(
-            look,
-            finder.card.classes if finder is not None else (),
+            _look(networks, watch),
+            networks.atoms[0].card.classes if networks.atoms else (),
             segmenter,
             segmenter.classes if segmenter is not None else (),
             component=component,
@@ -165,6 +154,57 @@ def _atom_workflow(configuration: Configuration, component: Any, networks: Netwo
         )
     except ValueError as error:
         raise ConfigurationError(f"component.by is {configuration.component.by!r}: {error}") from error
+
+
+def _latent_workflow(configuration: Configuration, component: Any, networks: Networks, watch: Watch) -> Describer:
+    from probewise.descriptors import LatentEncoder, LatentWorkflow
+
+    table = configuration.descriptor
+    try:
+        return LatentWorkflow(
+            LatentEncoder(networks.encoder[0]) if networks.encoder else None,
+            _look(networks, watch, table.of) if networks.atoms else None,
+            decoder=networks.decoder[0] if networks.decoder else None,
+            step_px=table.step_px,
+            component=component,
+            sense=configuration.component.sense,
+            refit_every=table.refit_every,
+            cells=configuration.refine,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"component.by is {configuration.component.by!r}: {error}") from error
+
+
+def _look(networks: Networks, watch: Watch, of: Sequence[str] | None = None) -> Callable[[Frame], Atoms]:
+    """What finds the atoms of a frame; those of the classes in `of`, where it is empty all but vacancies."""
+    from probewise.descriptors.atom_columns import CAGED
+    from probewise.image import AtomFinder, refine_atoms
+    from probewise.image.finder import VACANCY
+
+    if not networks.atoms:  # a finished run is read without its networks, and looks at nothing
+        return _blind
+    finder = AtomFinder(networks.atoms, refine=False)
+    classes = finder.card.classes
+    wanted = None if of is None else np.isin(classes, of if of else [name for name in classes if name != VACANCY])
+
+    def look(frame: Frame) -> Atoms:
+        found = finder(frame)
+        watch.see(finder.card.name, found.familiarity)
+        if wanted is not None:
+            own = wanted[found.label]
+            found = Atoms(found.yx[own], found.label[own], found.score[own], classes)
+        # A network draws atoms to where the lattice has them: that makes its outliers stand out, and halves polar
+        # displacements. Those are fitted to the counts.
+        if CAGED not in classes or not (found.label == classes.index(CAGED)).any():
+            return found
+        refined = refine_atoms(np.ascontiguousarray(frame.image()), found.yx).yx
+        return dataclasses.replace(found, yx=np.clip(refined, -0.5, np.array(frame.shape) - 0.5))
+
+    return look
+
+
+def _blind(frame: Frame) -> Atoms:
+    raise AssertionError("a run that is read looks at no frame")
 
 
 def chosen_component(configuration: Configuration, given: Any, ask: Callable[..., int] | None) -> Any:

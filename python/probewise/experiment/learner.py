@@ -100,8 +100,7 @@ class Learner:
         if self.belief.candidates.refine == 1 and not isinstance(self.describer, Scalarized):
             values, centres = np.array([self.describer.value(seen.description)]), np.full((1, 2), 0.5)
         else:
-            values = np.asarray(self.describer.window_values(seen.description), dtype=np.float64)
-            centres = seen.description.centre_yx
+            values, centres = self.describer.told(seen.description)
         finite = np.isfinite(values)
         return values[finite], self.belief.candidates.nearest(seen.site, centres[finite])
 

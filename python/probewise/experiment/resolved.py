@@ -54,8 +54,8 @@ def _sites(c: Configuration) -> dict[str, Any]:
 
 
 def _windows(c: Configuration) -> dict[str, Any]:
-    """Of the frames' windows; a picture's own pixel decides where none is set."""
-    if c.run.replay or not c.by_windows or c.pixel_nm is None:
+    """Of the frames' windows; a picture's own pixel decides where none is set, and a network of its own."""
+    if c.descriptor.workflow != "linear" or c.run.replay or not c.by_windows or c.pixel_nm is None:
         return {}
     from probewise.descriptors.spectra import window_and_step
 

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an encoder is shown of a frame: windows spread over it, or patches about its atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from probewise._core import image as _image
+from probewise.descriptors.spectra import evenly_spread, spectrum_patches
+from probewise.inference import Card
+from probewise.types import Atoms, Float32Array, FloatArray, Frame, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Patches of one frame.
+
+    patches    (n, side, side) float32, scaled as the card says
+    centre_yx  (n, 2) float64, fractions of the frame
+    label      (n,) int64, class of the atom that each is about; 0 for windows
+    area_nm2   (cells * cells,) of each part of the frame, where centres can lie
+    """
+
+    patches: Float32Array
+    centre_yx: FloatArray
+    label: IntArray
+    area_nm2: FloatArray
+
+
+def on_grid(frame: Frame, card: Card) -> Float32Array:
+    """The frame's first channel on the pixel size of a model, (rows, cols) float32.
+
+    raises  ValueError for a non-finite pixel, or pixels outside the card's range
+    """
+    image = np.ascontiguousarray(frame.image(0))
+    if not np.isfinite(image).all():
+        raise ValueError("frame holds a non-finite pixel, expected finite counts in every pixel")
+    wanted = card.pixel_nm
+    if wanted is None:
+        return image
+    if not all(wanted.low * (1 - 1e-6) <= pixel <= wanted.high * (1 + 1e-6) for pixel in frame.pixel_nm):
+        raise ValueError(
+            f"frame has pixels of {frame.pixel_nm} nm, expected {wanted.low:g} to {wanted.high:g} nm for {card.name}"
+        )
+    rows, cols = (
+        max(1, round(count * pixel / wanted.native)) for count, pixel in zip(image.shape, frame.pixel_nm, strict=True)
+    )
+    if (rows, cols) == image.shape:
+        return image
+    out = np.empty((rows, cols), dtype=np.float32)
+    _image.resample(image, out)
+    return out
+
+
+def scaled(image: Float32Array, normalisation: str) -> Float32Array:
+    """The image in the intensities that a card's `normalisation` names."""
+    if normalisation == "none":
+        return image
+    if normalisation == "robust":
+        out = np.empty_like(image)
+        _image.network_input(image, out)
+        return out
+    low, high = image.min(), image.max()
+    return np.asarray((image - low) / (high - low if high > low else np.float32(1)))
+
+
+def window_px(card: Card) -> int:
+    """Side of the part of a frame that a patch is made of, in the network's pixels."""
+    side = card.input.patch_px or 0
+    return 2 * (side + 1) if card.normalisation == "spectrum" else side
+
+
+def cut_windows(frame: Frame, card: Card, step_px: int | None, cells: int) -> Cut:
+    """Windows from edge to edge at about `step_px` of the network's pixels, half a window where that is None.
+
+    raises  ValueError for a frame that `on_grid` refuses, or that is smaller than a window
+    """
+    image = on_grid(frame, card)
+    window = window_px(card)
+    corners = evenly_spread(image.shape, window, max(1, window // 2) if step_px is None else step_px)
+    if card.normalisation == "spectrum":
+        patches = spectrum_patches(image, corners, window)
+    else:
+        patches = np.empty((len(corners), window, window), dtype=np.float32)
+        kept = np.empty(len(corners), dtype=np.int64)
+        middles = corners.astype(np.float64) + window // 2
+        _image.extract_patches(scaled(image, card.normalisation), middles, False, False, patches, kept)
+    shape = np.array(image.shape, dtype=np.float64)
+    area = np.full(cells**2, float(np.prod(frame.pixel_nm)) * float(np.prod(frame.shape)) / cells**2)
+    return Cut(patches, (corners + window / 2) / shape, np.zeros(len(corners), dtype=np.int64), area)
+
+
+def cut_about_atoms(frame: Frame, card: Card, look: Callable[[Frame], Atoms], cells: int) -> Cut:
+    """Patches about atoms, in the middle of a pixel of the network each; those that leave the frame are left out.
+
+    look    finds the atoms of a frame, in its pixels
+    raises  ValueError for a frame that `on_grid` refuses
+    """
+    image = scaled(on_grid(frame, card), card.normalisation)
+    side = card.input.patch_px or 0
+    atoms = look(frame)
+    fractions = (atoms.yx + 0.5) / np.array(frame.shape, dtype=np.float64)
+    grid = np.array(image.shape, dtype=np.float64)
+    patches = np.empty((len(atoms), side, side), dtype=np.float32)
+    kept = np.empty(len(atoms), dtype=np.int64)
+    count = _image.extract_patches(image, fractions * grid - 0.5, True, False, patches, kept)
+    kept = kept[:count]
+    margin = side / 2 / grid
+    edges = np.linspace(0, 1, cells + 1)
+    reach = np.maximum(np.minimum(edges[1:, None], 1 - margin) - np.maximum(edges[:-1, None], margin), 0)
+    reach_nm = reach * np.array(frame.shape) * np.array(frame.pixel_nm)
+    area = np.outer(reach_nm[:, 0], reach_nm[:, 1]).ravel()
+    return Cut(patches[:count], fractions[kept], atoms.label[kept], area)
