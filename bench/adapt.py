@@ -6,7 +6,7 @@ The second microscope is simulated: a wider probe, coloured noise along the line
 not linear. F1 of place and class, the quarter of graphene's shortest distance as tolerance; home frames of fresh seeds.
 Real frames ($PROBEWISE_DATA, or ../shared/data beside the repository): those that the model's card names as held out,
 of one microscope at a time; two labelled ones are learnt, the third is tested, in turn; F1 of place at 6 px.
-Run: python bench/adapt.py [--minutes 0.75] [--json bench/results/adapt.json]
+Run: python bench/adapt.py [--minutes 0.3] [--parts simulated real] [--json bench/results/adapt.json]
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import itertools
 import json
 import math
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,45 +241,49 @@ def real_row(simulated: Simulated, group: str) -> dict[str, Any] | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="atoms")
-    parser.add_argument("--minutes", type=float, default=0.75, help="processor minutes of each training")
+    parser.add_argument("--minutes", type=float, default=0.3, help="processor minutes of each training")
+    parser.add_argument("--parts", nargs="+", default=["simulated", "real"], help="the others of the file are kept")
     parser.add_argument("--json", default=str(ROOT / "bench" / "results" / "adapt.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     parent, card = from_onnx(arguments.model)
     simulated = Simulated(parent, card, arguments.minutes)
-    found: dict[str, Any] = {
+    path = Path(arguments.json)
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    found |= {
         "question": " ".join(str(__doc__).split("\n\n")[0].split()),
         "versions": {"numpy": np.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "model": {"name": card.name, "sha256": card.sha256},
         "minutes_each": arguments.minutes,
-        "second_microscope": [],
-        "ordering_of_errors": [],
-        "real": [],
     }
 
-    def keep() -> None:
-        Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
+    def keep(**parts: list[dict[str, Any]]) -> None:
+        found.update(parts)
+        path.write_text(json.dumps(found, indent=1) + "\n")
 
+    if "simulated" in arguments.parts:
+        of_simulated(simulated, keep)
+    if "real" in arguments.parts:
+        keep(real=[row for group in REAL if (row := real_row(simulated, group)) is not None])
+
+
+def of_simulated(simulated: Simulated, keep: Callable[..., None]) -> None:
+    rows: list[dict[str, Any]] = []
+    orders: list[dict[str, Any]] = []
     for material in MATERIALS:
         learnt = second_microscope(SEED, material, LEARNT)
         tested = second_microscope(SEED + 1, material, TESTED)
         for labelled in (0, 2):
             adapted = simulated.train(given(learnt, labelled))
-            found["second_microscope"].append(simulated.row(material, labelled, adapted, tested))
-            keep()
+            rows.append(simulated.row(material, labelled, adapted, tested))
             if labelled == 0:
                 networks: list[torch.nn.Module] = [adapted.network]
                 networks += [simulated.train(given(learnt, 0), seed).network for seed in range(1, MEMBERS)]
-                for kind, several in (("members", networks), ("turns of the parent", turned(parent))):
-                    row = {"material": material, "ensemble": kind, **ordering(several, card, tested)}
-                    found["ordering_of_errors"].append(row)
+                for kind, several in (("members", networks), ("turns of the parent", turned(simulated.parent))):
+                    row = {"material": material, "ensemble": kind, **ordering(several, simulated.card, tested)}
+                    orders.append(row)
                     print(row, flush=True)
-                keep()
-    for group in REAL:
-        row = real_row(simulated, group)
-        if row is not None:
-            found["real"].append(row)
-            keep()
+            keep(second_microscope=rows, ordering_of_errors=orders)
 
 
 if __name__ == "__main__":
