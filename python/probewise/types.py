@@ -472,12 +472,14 @@ class Atoms:
     label    (n,) int64 index into `classes`
     score    (n,) float64, mean probability of the atom's pixels, 0 to 1
     classes  names of the labels; empty where the maps had no names
+    relabelled  (n,) bool, where the amplitudes in the frame changed the network's label; None: they were not asked
     """
 
     yx: FloatArray
     label: IntArray
     score: FloatArray
     classes: tuple[str, ...] = ()
+    relabelled: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.yx)
