@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: BSD-3-Clause
-import dataclasses
 import math
 
 import numpy as np
@@ -9,9 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from probewise._core import image as _image
-from probewise.image import AtomFinder, PixelNoise, RefinedAtoms
-from probewise.image.column_test import COLUMN_ATOMS, host_columns, tested_labels
-from test_finder import CARD, FakeModel, grid_points, peaks
+from probewise.image import PixelNoise, RefinedAtoms
+from probewise.image.column_test import COLUMN_ATOMS, host_columns, labels_by_amplitude
 
 CLASSES = ("TMD metal", "TMD chalcogen", "heavy", "dopant", "vacancy")
 METAL, CHALCOGEN, HEAVY, DOPANT, VACANCY = range(5)
@@ -36,7 +34,7 @@ def sites(n, rng):
 
 
 def reference(yx, label, share, fit):
-    """The rule of `tested_labels` column by column, with SciPy's normal distribution."""
+    """The rule of `labels_by_amplitude` column by column, with SciPy's normal distribution."""
     growth = 2 * fit.noise.slope / (3 * math.pi * fit.width_px**2)
     rim = 3 * fit.width_px
     out = label.copy()
@@ -75,10 +73,12 @@ def reference(yx, label, share, fit):
             atoms = COLUMN_ATOMS[CLASSES[host]]
             lost = [norm(h * k / atoms, math.hypot(deviation(h * k / atoms), 0.06 * h)).pdf(seen) for k in range(atoms)]
             own = deviation(seen)
-            over = (norm.cdf((seen - 1.5 * h) / own) - norm.cdf((seen - 8 * h) / own)) / (6.5 * h)
-            likelihood = np.array([norm(h, deviation(h)).pdf(seen), np.mean(lost), over])
+            over = (norm.cdf((seen - 2 * h) / own) - norm.cdf((seen - 8 * h) / own)) / (6 * h)
+            near, far = (norm(h, times * deviation(h)).pdf(seen) for times in (1, 3))
+            host_likelihood = 0.97 * near + 0.03 * far
+            likelihood = np.array([host_likelihood, np.sum(lost), over])
             p = share[i, [host, VACANCY, DOPANT]]
-            posterior = (0.94 * p / p.sum() + 0.02) * likelihood
+            posterior = np.array([0.9, 0.07, 0.03]) * (p / p.sum() + 1e-3) ** 0.75 * likelihood
             out[i] = (host, VACANCY, DOPANT)[int(posterior.argmax())]
             margin[i] = np.diff(np.sort(posterior)[-2:])[0] / posterior.max()
     return out, margin
@@ -103,7 +103,7 @@ def test_it_is_bayes_rule_written_out(seed, noise, slope, tilt):
     share = 0.3 * share + 0.7 * prior(label)
     fit = fitted(yx, amplitude, 100 * noise * rng.uniform(0.8, 1.2, 300), slope)
     expected, margin = reference(yx, label, share, fit)
-    found = tested_labels(yx, label, share, fit, SHAPE, CLASSES)
+    found = labels_by_amplitude(yx, label, share, fit, SHAPE, CLASSES)
     clear = margin > 1e-9  # elsewhere the order of a sum decides
     np.testing.assert_array_equal(found[clear], expected[clear])
     np.testing.assert_array_equal(found[label == HEAVY], HEAVY)
@@ -117,7 +117,7 @@ def test_half_a_chalcogen_column_is_a_vacancy_and_half_a_metal_column_is_noise()
     half = np.zeros(400, dtype=bool)
     half[[20, 50, 80, 220, 250, 280]] = True
     amplitude = np.where(half, 0.5, 1.0) * true + 8 * rng.normal(size=400)
-    found = tested_labels(yx, label, prior(label), fitted(yx, amplitude, np.full(400, 8.0)), SHAPE, CLASSES)
+    found = labels_by_amplitude(yx, label, prior(label), fitted(yx, amplitude, np.full(400, 8.0)), SHAPE, CLASSES)
     np.testing.assert_array_equal(found[half & (label == CHALCOGEN)], VACANCY)
     np.testing.assert_array_equal(found[~half], label[~half])
     # 135 of 270 at an error of 8 is neither a host nor an empty place: whatever it is called, it is no dopant.
@@ -134,7 +134,7 @@ def test_false_vacancies_and_dopants_become_hosts_again_and_true_ones_stay():
     label[100:110], label[110:120] = VACANCY, DOPANT
     share = prior(label)
     share[label >= DOPANT, METAL] = 0.0  # their place is a chalcogen's
-    found = tested_labels(yx, label, share, fitted(yx, amplitude, np.full(300, 5.0)), SHAPE, CLASSES)
+    found = labels_by_amplitude(yx, label, share, fitted(yx, amplitude, np.full(300, 5.0)), SHAPE, CLASSES)
     np.testing.assert_array_equal(found, truth)
 
 
@@ -146,7 +146,9 @@ def test_a_frame_of_pure_noise_about_the_host_has_few_defects():
         yx = sites(1000, rng)
         label = np.full(1000, CHALCOGEN)
         amplitude = 100 + 12.5 * rng.normal(size=1000)
-        found = tested_labels(yx, label, prior(label, 0.99), fitted(yx, amplitude, np.full(1000, 12.5)), SHAPE, CLASSES)
+        found = labels_by_amplitude(
+            yx, label, prior(label, 0.99), fitted(yx, amplitude, np.full(1000, 12.5)), SHAPE, CLASSES
+        )
         false += int((found != label).sum())
     assert false <= 32  # 1.6 in 1,000; half of the columns of MoS2 are chalcogens
 
@@ -158,8 +160,10 @@ def test_the_unit_of_the_counts_does_not_matter(seed, gain):
     yx = sites(120, rng)
     label = rng.choice(5, 120)
     amplitude, error, share = rng.normal(100, 60, 120), rng.uniform(5, 20, 120), rng.dirichlet(np.ones(5), 120)
-    plain = tested_labels(yx, label, share, fitted(yx, amplitude, error, 0.1), SHAPE, CLASSES)
-    scaled = tested_labels(yx, label, share, fitted(yx, gain * amplitude, gain * error, 0.1 * gain), SHAPE, CLASSES)
+    plain = labels_by_amplitude(yx, label, share, fitted(yx, amplitude, error, 0.1), SHAPE, CLASSES)
+    scaled = labels_by_amplitude(
+        yx, label, share, fitted(yx, gain * amplitude, gain * error, 0.1 * gain), SHAPE, CLASSES
+    )
     np.testing.assert_array_equal(scaled, plain)
 
 
@@ -168,7 +172,7 @@ def test_where_it_has_no_say_the_labels_stay():
     yx = sites(60, rng)
     label = np.repeat([CHALCOGEN, HEAVY], [29, 31])
     wild = fitted(yx, rng.normal(100, 300, 60), np.full(60, 1.0))
-    np.testing.assert_array_equal(tested_labels(yx, label, prior(label), wild, SHAPE, CLASSES), label)
+    np.testing.assert_array_equal(labels_by_amplitude(yx, label, prior(label), wild, SHAPE, CLASSES), label)
     assert not host_columns(label, CLASSES)
     assert host_columns(np.full(30, CHALCOGEN), CLASSES)
     assert not host_columns(np.full(30, 0), ("C", "Si"))
@@ -179,34 +183,8 @@ def test_where_it_has_no_say_the_labels_stay():
     yx[0] = (3 * WIDTH - 0.1, 100)
     error = np.full(60, 5.0)
     error[1] = 0.0
-    found = tested_labels(yx, label, prior(label), fitted(yx, amplitude, error), SHAPE, CLASSES)
+    found = labels_by_amplitude(yx, label, prior(label), fitted(yx, amplitude, error), SHAPE, CLASSES)
     np.testing.assert_array_equal(found, label)
-
-
-def test_the_finder_asks_the_counts():
-    points = grid_points(128, 128, 10.0)
-    assert len(points) > 120
-    height = np.ones(len(points))
-    missing = np.flatnonzero(((points > 30) & (points < 100)).all(axis=1))[::9]
-    height[missing] = 0.5
-    image = peaks((128, 128), points, height, 2.0)
-    model = FakeModel(dataclasses.replace(CARD, classes=("TMD chalcogen", "vacancy")))
-    model.run = lambda x, run=model.run: (run(x)[0], np.stack([np.ones_like(p := run(x)[1][:, 0]), 0 * p], axis=1))
-    alone = AtomFinder(model, threshold=0.3, refine=False, test_amplitudes=False)(image)
-    atoms = AtomFinder(model, threshold=0.3, refine=False)(image)
-    assert alone.relabelled is None
-    assert (alone.label == 0).all()
-    np.testing.assert_array_equal(atoms.yx, alone.yx)
-    order = np.linalg.norm(atoms.yx[:, None] - points[missing][None], axis=2).argmin(axis=0)
-    expected = np.isin(np.arange(len(atoms)), order)
-    np.testing.assert_array_equal(atoms.label == 1, expected)
-    np.testing.assert_array_equal(atoms.relabelled, expected)
-    # A vacancy is not moved by the fit; its neighbours are.
-    moved = AtomFinder(model, threshold=0.3, refine=True)(image)
-    np.testing.assert_array_equal(moved.yx[expected], alone.yx[expected])
-    assert (moved.yx[~expected] != alone.yx[~expected]).any()
-    few = peaks((64, 64), grid_points(64, 64, 16.0), np.ones(16), 2.0)
-    assert AtomFinder(model, refine=False)(few).relabelled is None
 
 
 def test_wrong_arguments_are_refused():

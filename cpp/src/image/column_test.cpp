@@ -12,9 +12,12 @@ namespace {
 constexpr std::size_t least_columns = 30;  // for a median and a scatter
 constexpr double columns_in_cell = 8;      // the median is over three by three cells
 constexpr double rim_widths = 3;           // half-side of a column's window: nearer to the edge it is cut
-constexpr double doubt = 0.06;             // share of the columns in which the prior may be wrong
 constexpr double ratio_spread = 0.06;      // of what is left of a column, in whole columns: windows, tails, focus
-constexpr double least_dopant = 1.5, most_dopant = 8;
+constexpr double stray = 0.03, stray_widths = 3;  // columns that scatter more than the rest: share, how much more
+constexpr double least_dopant = 2, most_dopant = 8;
+// Chosen on simulated monolayers for at most one false defect in 1,000 atoms:
+constexpr double lost_rate = 0.07, dopant_rate = 0.03;  // a priori, for each number of atoms that may be missing
+constexpr double least_share = 1e-3;                    // a network is not surer than this
 
 double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -48,16 +51,17 @@ class Sublattice {
   bool known() const { return excess_ > 0; }
   const std::vector<std::size_t>& members() const { return members_; }
 
-  /// Likelihoods of host, vacancy, dopant; false where nothing can be said.
+  /// Likelihoods of host, vacancy (summed over the numbers of atoms left), dopant; false where nothing can be said.
   bool weigh(std::size_t k, double (&likelihood)[3]) const {
     const double whole = level_[k];
     if (!(whole > 0)) return false;
     const double a = std::clamp(amplitude(k), 0.0, most_dopant * whole);
-    likelihood[0] = normal(a - whole, variance(k, whole));
+    const double own = variance(k, whole);
+    likelihood[0] = (1 - stray) * normal(a - whole, own) + stray * normal(a - whole, stray_widths * stray_widths * own);
     likelihood[1] = 0;
     for (int left = 0; left < host_.atoms; ++left) {
       const double level = whole * left / host_.atoms, spread = ratio_spread * whole;
-      likelihood[1] += normal(a - level, variance(k, level) + spread * spread) / host_.atoms;
+      likelihood[1] += normal(a - level, variance(k, level) + spread * spread);
     }
     const double deviation = std::sqrt(variance(k, a));
     likelihood[2] = (below((a - least_dopant * whole) / deviation) - below((a - most_dopant * whole) / deviation)) /
@@ -159,6 +163,7 @@ void judge_columns(const FittedColumns& columns, std::span<const double> share, 
     const Sublattice lattice(columns, classes.hosts[h], std::move(members[h]), label);
     if (!lattice.known()) continue;
     const std::int64_t kinds[3]{classes.hosts[h].label, classes.vacancy, classes.dopant};
+    const double rates[3]{1 - lost_rate - dopant_rate, lost_rate, dopant_rate};
     for (std::size_t k = 0; k < lattice.members().size(); ++k) {
       const std::size_t i = lattice.members()[k];
       double likelihood[3], prior[3], sum = 0;
@@ -170,7 +175,8 @@ void judge_columns(const FittedColumns& columns, std::span<const double> share, 
       double best = 0;
       for (std::size_t c = 0; c < 3; ++c) {
         if (kinds[c] < 0) continue;
-        const double posterior = ((1 - doubt) * (sum > 0 ? prior[c] / sum : 0) + doubt / 3) * likelihood[c];
+        const double known = (sum > 0 ? prior[c] / sum : 0) + least_share;
+        const double posterior = rates[c] * std::sqrt(known * std::sqrt(known)) * likelihood[c];
         if (posterior > best) {
           best = posterior;
           label[i] = kinds[c];

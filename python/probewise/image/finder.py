@@ -11,7 +11,7 @@ import numpy as np
 
 from probewise.errors import ConfigurationError
 from probewise.image.atoms import class_shares, find_atoms
-from probewise.image.column_test import VACANCY, host_columns, tested_labels
+from probewise.image.column_test import VACANCY, host_columns, labels_by_amplitude
 from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
 from probewise.image.refinement import refine_atoms
 from probewise.inference import Card, Model, load_model
@@ -44,7 +44,7 @@ class AtomFinder:
     threshold   of the probability, in [0, 1)
     threads, deadline_s  of the models that are loaded here
     refine      fit the positions on the frame itself (`refine_atoms`)
-    test_amplitudes  ask the counts what the network does badly: see `tested_labels`
+    test_amplitudes  ask the counts what the network does badly: see `labels_by_amplitude`
     raises      ModelError when a model is refused, ConfigurationError when one finds no atoms or they do not agree
     """
 
@@ -114,7 +114,7 @@ class AtomFinder:
         if (self.refine and len(yx)) or tested:
             fitted = refine_atoms(counts, yx)
             if tested and share is not None:
-                before, label = label, tested_labels(yx, label, share, fitted, counts.shape, names)
+                before, label = label, labels_by_amplitude(yx, label, share, fitted, counts.shape, names)
                 relabelled = label != before
             if self.refine:
                 there = np.array([name != VACANCY for name in names])[label]  # a vacancy has nothing to be fitted to

@@ -30,10 +30,11 @@ struct ColumnClasses {
 /// Names again what the amplitudes say are hosts, vacancies and dopants, by Bayes' rule.
 ///
 /// The columns of one host class scatter about the local median of their amplitudes, by the error of the fit times a
-/// factor found from their own scatter. A column of n atoms lacks 1 to n of them at a vacancy; a dopant's amplitude is
-/// anything from 1.5 to 8 times the host's. Prior: `share` (n, classes), what else is known of each column, which may
-/// be wrong in a few of 100 columns. A vacancy or a dopant belongs to the host class with the largest share. Columns of
-/// other classes, of host classes with fewer than 30 columns, and at the rim keep their label.
+/// factor found from their own scatter, and a few by three times that. A column of n atoms lacks 1 to n of them at a
+/// vacancy; a dopant's amplitude is anything from 2 to 8 times the host's. Prior: fixed rates of defects times `share`
+/// (n, classes), what a network makes of the same counts, to the power 3/4, as that is no independent evidence. A
+/// vacancy or a dopant belongs to the host class with the largest share. Columns of other classes, of host classes with
+/// fewer than 30 columns, and at the rim keep their label.
 void judge_columns(const FittedColumns& columns, std::span<const double> share, const ColumnClasses& classes,
                    std::span<std::int64_t> label);
 
