@@ -7,6 +7,7 @@
 
 #include "arrays.hpp"
 #include "probewise/image/atoms.hpp"
+#include "probewise/image/column_test.hpp"
 #include "probewise/image/gate.hpp"
 #include "probewise/image/network_input.hpp"
 #include "probewise/image/patches.hpp"
@@ -68,7 +69,33 @@ py::tuple refine_atoms(const py::array& image, const py::array& yx, std::pair<do
   py::array_t<bool> fitted(count);
   std::copy(found.fitted.begin(), found.fitted.end(), fitted.mutable_data());
   return py::make_tuple(py::array_t<double>({count, py::ssize_t{2}}, found.yx.data()), to_array(found.amplitude),
-                        to_array(found.background), fitted, found.width_px, found.limit_px);
+                        to_array(found.amplitude_error), to_array(found.background), fitted, found.width_px,
+                        found.limit_px);
+}
+
+void judge_columns(const py::array& yx, std::pair<std::ptrdiff_t, std::ptrdiff_t> shape, double width_px,
+                   const py::array& amplitude, const py::array& error, double growth, const py::array& share,
+                   const std::vector<std::pair<std::int64_t, int>>& hosts, std::int64_t vacancy, std::int64_t dopant,
+                   py::array label) {
+  const auto points = read_points(yx, "yx");
+  const auto heights = read_view<double>(amplitude, "amplitude", 1, "(n,)");
+  const auto errors = read_view<double>(error, "error", 1, "(n,)");
+  const auto shares = read_view<double>(share, "share", 2, "(n, classes)");
+  const auto labels = write_view<std::int64_t>(label, "label", 1, "(n,)");
+  for (const auto& [array, name] : {std::pair(&amplitude, "amplitude"), {&error, "error"}, {&share, "share"}}) {
+    check_axis(*array, name, 0, points.size() / 2);
+  }
+  check_axis(label, "label", 0, points.size() / 2);
+  const std::int64_t classes = share.shape(1);
+  std::vector<probewise::HostClass> known;
+  for (const auto& [index, atoms] : hosts) {
+    if (index < 0 || index >= classes || atoms < 1) throw py::value_error("hosts holds a class that is not in share");
+    known.push_back({index, atoms});
+  }
+  if (vacancy >= classes || dopant >= classes) throw py::value_error("vacancy or dopant is a class not in share");
+  const py::gil_scoped_release unlocked;
+  probewise::judge_columns({points, heights, errors, growth, width_px, shape.first, shape.second}, shares,
+                           {known, vacancy, dopant}, labels);
 }
 
 }  // namespace
@@ -144,17 +171,24 @@ void bind_image(py::module_& module) {
   module.def("find_atoms", &find_atoms, py::arg("probability"), py::arg("threshold"));
   module.def(
       "label_atoms",
-      [](const py::array& yx, const py::array& maps, double stride, py::array label) {
+      [](const py::array& yx, const py::array& maps, double stride, py::array label, py::array share) {
         const auto points = read_points(yx, "yx");
         const auto values = read_view<float>(maps, "maps", 3, "(classes, rows, cols)");
         if (values.empty()) throw py::value_error("maps is a " + describe(maps) + ", expected at least one pixel");
         const auto labels = write_view<std::int64_t>(label, "label", 1, "(n,)");
         check_axis(label, "label", 0, points.size() / 2);
         const py::ssize_t classes = maps.shape(0), rows = maps.shape(1), cols = maps.shape(2);
+        const auto shares = write_view<double>(share, "share", 2, "(n, classes)");
+        check_axis(share, "share", 0, points.size() / 2);
+        check_axis(share, "share", 1, static_cast<std::size_t>(classes));
         const py::gil_scoped_release unlocked;
-        probewise::label_atoms(points, values.data(), static_cast<std::size_t>(classes), rows, cols, stride, labels);
+        probewise::label_atoms(points, values.data(), static_cast<std::size_t>(classes), rows, cols, stride, labels,
+                               shares);
       },
-      py::arg("yx"), py::arg("maps"), py::arg("stride"), py::arg("label"));
+      py::arg("yx"), py::arg("maps"), py::arg("stride"), py::arg("label"), py::arg("share"));
+  module.def("judge_columns", &judge_columns, py::arg("yx"), py::arg("shape"), py::arg("width_px"),
+             py::arg("amplitude"), py::arg("error"), py::arg("growth"), py::arg("share"), py::arg("hosts"),
+             py::arg("vacancy"), py::arg("dopant"), py::arg("label"));
   module.def(
       "estimate_noise",
       [](const py::array& image) {

@@ -491,6 +491,7 @@ class Atoms:
     score    (n,) float64, mean probability of the atom's pixels, 0 to 1
     classes  names of the labels; empty where the maps had no names
     familiarity  of the frame; None where the network has no reference statistics or the frame is too small
+    relabelled   (n,) bool, where the amplitudes in the frame changed the network's label; None: they were not asked
     """
 
     yx: FloatArray
@@ -498,6 +499,7 @@ class Atoms:
     score: FloatArray
     classes: tuple[str, ...] = ()
     familiarity: Familiarity | None = None
+    relabelled: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.yx)

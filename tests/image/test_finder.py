@@ -241,3 +241,29 @@ def test_models_that_do_not_fit_are_refused():
     strides = dataclasses.replace(CARD, outputs=(CARD.outputs[0], ModelOutput("classes", "softmax", 4)))
     with pytest.raises(pw.ConfigurationError, match="output strides"):
         AtomFinder([FakeModel(), FakeModel(strides)])
+
+
+def test_the_finder_asks_the_counts():
+    points = grid_points(128, 128, 10.0)
+    assert len(points) > 120
+    height = np.ones(len(points))
+    missing = np.flatnonzero(((points > 30) & (points < 100)).all(axis=1))[::9]
+    height[missing] = 0.5
+    image = peaks((128, 128), points, height, 2.0)
+    model = FakeModel(dataclasses.replace(CARD, classes=("TMD chalcogen", "vacancy")))
+    model.run = lambda x, run=model.run: (run(x)[0], np.stack([np.ones_like(p := run(x)[1][:, 0]), 0 * p], axis=1))
+    alone = AtomFinder(model, threshold=0.3, refine=False, test_amplitudes=False)(image)
+    atoms = AtomFinder(model, threshold=0.3, refine=False)(image)
+    assert alone.relabelled is None
+    assert (alone.label == 0).all()
+    np.testing.assert_array_equal(atoms.yx, alone.yx)
+    order = np.linalg.norm(atoms.yx[:, None] - points[missing][None], axis=2).argmin(axis=0)
+    expected = np.isin(np.arange(len(atoms)), order)
+    np.testing.assert_array_equal(atoms.label == 1, expected)
+    np.testing.assert_array_equal(atoms.relabelled, expected)
+    # A vacancy is not moved by the fit; its neighbours are.
+    moved = AtomFinder(model, threshold=0.3, refine=True)(image)
+    np.testing.assert_array_equal(moved.yx[expected], alone.yx[expected])
+    assert (moved.yx[~expected] != alone.yx[~expected]).any()
+    few = peaks((64, 64), grid_points(64, 64, 16.0), np.ones(16), 2.0)
+    assert AtomFinder(model, refine=False)(few).relabelled is None

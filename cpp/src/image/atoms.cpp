@@ -132,24 +132,20 @@ void find_atoms(Image2d<const float> probability, float threshold, std::int64_t 
 }
 
 void label_atoms(std::span<const double> yx, const float* maps, std::size_t classes, std::ptrdiff_t rows,
-                 std::ptrdiff_t cols, double stride, std::span<std::int64_t> label) {
+                 std::ptrdiff_t cols, double stride, std::span<std::int64_t> label, std::span<double> share) {
   for (std::size_t i = 0; i < label.size(); ++i) {
     const double y = std::clamp((yx[2 * i] + 0.5) / stride - 0.5, 0.0, static_cast<double>(rows - 1));
     const double x = std::clamp((yx[2 * i + 1] + 0.5) / stride - 0.5, 0.0, static_cast<double>(cols - 1));
     const auto row = static_cast<std::ptrdiff_t>(y), col = static_cast<std::ptrdiff_t>(x);
     const std::ptrdiff_t down = row + 1 < rows ? cols : 0, right = col + 1 < cols ? 1 : 0;
     const double low = y - static_cast<double>(row), far = x - static_cast<double>(col);
-    double best = 0;
+    double* const here = share.data() + i * classes;
     for (std::size_t k = 0; k < classes; ++k) {
       const float* pixel = maps + (static_cast<std::ptrdiff_t>(k) * rows + row) * cols + col;
-      const double value =
-          (1 - low) * ((1 - far) * static_cast<double>(pixel[0]) + far * static_cast<double>(pixel[right])) +
-          low * ((1 - far) * static_cast<double>(pixel[down]) + far * static_cast<double>(pixel[down + right]));
-      if (k == 0 || value > best) {
-        best = value;
-        label[i] = static_cast<std::int64_t>(k);
-      }
+      here[k] = (1 - low) * ((1 - far) * static_cast<double>(pixel[0]) + far * static_cast<double>(pixel[right])) +
+                low * ((1 - far) * static_cast<double>(pixel[down]) + far * static_cast<double>(pixel[down + right]));
     }
+    label[i] = std::max_element(here, here + classes) - here;
   }
 }
 

@@ -171,10 +171,14 @@ void ColumnModel::blocks(std::span<const float> weight, std::span<double> block)
     const Window here = window(i);
     const float* down = down_.data() + i * 3 * pitch_;
     const float* across = across_.data() + i * 3 * width_;
-    for (std::size_t k = 0; k < 3 * pitch_; ++k) squared[k] = down[k] * down[k % pitch_];
+    for (std::size_t k = 0; k < 3; ++k) {
+      for (std::size_t r = 0; r < pitch_; ++r) squared[k * pitch_ + r] = down[k * pitch_ + r] * down[r];
+    }
     table.collect(weight.data() + here.first * stride_ + static_cast<std::size_t>(col_[i]), stride_, here.count, width_,
                   squared.data() + here.skip, pitch_, sums.data());
-    for (std::size_t k = 0; k < 3 * width_; ++k) square[k] = across[k] * across[k % width_];
+    for (std::size_t k = 0; k < 3; ++k) {
+      for (std::size_t c = 0; c < width_; ++c) square[k * width_ + c] = across[k * width_ + c] * across[c];
+    }
     std::array<float, 6> total{};
     table.project(sums.data(), square.data(), width_, total.data());
     const double s = slope_[i];

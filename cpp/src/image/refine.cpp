@@ -87,6 +87,7 @@ class Fit {
       const double y = point_[3 * i + 1], x = point_[3 * i + 2];
       found.yx.insert(found.yx.end(), {y, x});
       found.amplitude.push_back(point_[3 * i]);
+      found.amplitude_error.push_back(std::sqrt(std::max(0.0, inverse_[6 * i])));
       found.background.push_back(model_.background(point_, y, x));
     }
     found.fitted = moving_;
@@ -124,16 +125,19 @@ class Fit {
     return take(solve(gradient));
   }
 
-  /// The preconditioner: the inverse block of each atom, the diagonal of the background and of the width.
+  /// The preconditioner: the inverse block of each atom, the diagonal of the background and of the width, which
+  /// hardly change from round to round.
   void prepare() {
-    Vector unit(point_.size(), 0.0);
-    diagonal_.assign(point_.size(), 0.0);
-    unit.back() = 1;
-    model_.forward(unit, field_);
-    for (std::size_t i = 0; i < field_.size(); i += model_.stride()) {
-      diagonal_.back() += static_cast<double>(refine_table().energy(&field_[i], &weight_[i], model_.stride()));
+    if (diagonal_.empty()) {
+      Vector unit(point_.size(), 0.0);
+      diagonal_.assign(point_.size(), 0.0);
+      unit.back() = 1;
+      model_.forward(unit, field_);
+      for (std::size_t i = 0; i < field_.size(); i += model_.stride()) {
+        diagonal_.back() += static_cast<double>(refine_table().energy(&field_[i], &weight_[i], model_.stride()));
+      }
+      model_.background_backward(weight_, diagonal_);  // an upper bound: the shares of a pixel add up to 1
     }
-    model_.background_backward(weight_, diagonal_);  // an upper bound: the shares of a pixel add up to 1
     model_.blocks(weight_, inverse_);
     for (std::size_t i = 0; i < model_.atoms(); ++i) invert(std::span(inverse_).subspan(6 * i).first<6>());
   }
@@ -202,7 +206,7 @@ class Fit {
     for (std::size_t i = 0; i < model_.atoms(); ++i) {
       double* atom = point_.data() + 3 * i;
       atom[0] += step[3 * i];
-      const double length = std::hypot(step[3 * i + 1], step[3 * i + 2]);
+      const double length = std::sqrt(step[3 * i + 1] * step[3 * i + 1] + step[3 * i + 2] * step[3 * i + 2]);
       const double share = length > largest_step_widths * width_ ? largest_step_widths * width_ / length : 1.0;
       atom[1] += share * step[3 * i + 1];
       atom[2] += share * step[3 * i + 2];

@@ -21,7 +21,24 @@ def find_atoms(
     probability: npt.NDArray[np.float32], threshold: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]: ...
 def label_atoms(
-    yx: npt.NDArray[np.float64], maps: npt.NDArray[np.float32], stride: float, label: npt.NDArray[np.int64]
+    yx: npt.NDArray[np.float64],
+    maps: npt.NDArray[np.float32],
+    stride: float,
+    label: npt.NDArray[np.int64],
+    share: npt.NDArray[np.float64],
+) -> None: ...
+def judge_columns(
+    yx: npt.NDArray[np.float64],
+    shape: tuple[int, int],
+    width_px: float,
+    amplitude: npt.NDArray[np.float64],
+    error: npt.NDArray[np.float64],
+    growth: float,
+    share: npt.NDArray[np.float64],
+    hosts: list[tuple[int, int]],
+    vacancy: int,
+    dopant: int,
+    label: npt.NDArray[np.int64],
 ) -> None: ...
 def estimate_noise(image: npt.NDArray[np.float32]) -> tuple[float, float]: ...
 def refine_atoms(
@@ -31,5 +48,11 @@ def refine_atoms(
     width_px: float,
     limit_px: float,
 ) -> tuple[
-    npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], float, float
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.bool_],
+    float,
+    float,
 ]: ...

@@ -179,7 +179,7 @@ def _look(networks: Networks, watch: Watch, of: Sequence[str] | None = None) -> 
     """What finds the atoms of a frame; those of the classes in `of`, where it is empty all but vacancies."""
     from probewise.descriptors.atom_columns import CAGED
     from probewise.image import AtomFinder, refine_atoms
-    from probewise.image.finder import VACANCY
+    from probewise.image.column_test import VACANCY
 
     if not networks.atoms:  # a finished run is read without its networks, and looks at nothing
         return _blind

@@ -7,7 +7,7 @@ import numpy as np
 
 from probewise._core import image as _image
 from probewise.image.refinement import refine_atoms
-from probewise.types import Atoms, Float32Array
+from probewise.types import Atoms, Float32Array, FloatArray, IntArray
 
 
 def find_atoms(
@@ -47,10 +47,16 @@ def label_atoms(atoms: Atoms, maps: Float32Array, stride: float, *, classes: tup
     classes  k names, or none
     raises   TypeError, ValueError for a wrong array, or a stride that is not positive
     """
-    if not (np.isfinite(stride) and stride > 0):
-        raise ValueError(f"stride is {stride}, expected a positive number")
     if classes and len(classes) != maps.shape[0]:
         raise ValueError(f"classes names {len(classes)}, expected {maps.shape[0]} as in maps")
-    label = np.empty(len(atoms), dtype=np.int64)
-    _image.label_atoms(atoms.yx, maps, stride, label)
-    return Atoms(atoms.yx, label, atoms.score, tuple(classes))
+    return Atoms(atoms.yx, class_shares(atoms.yx, maps, stride)[0], atoms.score, tuple(classes))
+
+
+def class_shares(yx: FloatArray, maps: Float32Array, stride: float) -> tuple[IntArray, FloatArray]:
+    """Likeliest class (n,) and the interpolated class maps (n, k) at points; arguments and errors of `label_atoms`."""
+    if not (np.isfinite(stride) and stride > 0):
+        raise ValueError(f"stride is {stride}, expected a positive number")
+    label = np.empty(len(yx), dtype=np.int64)
+    share = np.empty((len(yx), len(maps)))
+    _image.label_atoms(yx, maps, stride, label, share)
+    return label, share

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from probewise.errors import ConfigurationError, ModelError
-from probewise.image.atoms import find_atoms, label_atoms
+from probewise.image.atoms import class_shares, find_atoms
+from probewise.image.column_test import VACANCY, host_columns, labels_by_amplitude
 from probewise.image.familiarity import Statistics, atom_statistics, home_of
 from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
 from probewise.image.refinement import refine_atoms
 from probewise.inference import Card, Model, load_model
 from probewise.types import Atoms, Familiarity, Float32Array, FloatArray, Frame
-
-VACANCY = "vacancy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +45,7 @@ class AtomFinder:
     threshold   of the probability, in [0, 1)
     threads, deadline_s  of the models that are loaded here
     refine      fit the positions on the frame itself (`refine_atoms`)
+    test_amplitudes  ask the counts what the network does badly: see `labels_by_amplitude`
     raises      ModelError when a model is refused, ConfigurationError when one finds no atoms or they do not agree
     """
 
@@ -57,6 +57,7 @@ class AtomFinder:
         threads: int | None = None,
         deadline_s: float = 10.0,
         refine: bool = True,
+        test_amplitudes: bool = True,
     ) -> None:
         if not 0.0 <= threshold < 1.0:
             raise ValueError(f"threshold is {threshold}, expected 0 <= threshold < 1")
@@ -70,6 +71,7 @@ class AtomFinder:
         self.card: Card = self.models[0].card
         self.threshold = threshold
         self.refine = refine
+        self.test_amplitudes = test_amplitudes
         if self.card.kind != "atoms":
             raise ConfigurationError(f"model {self.card.name} is of kind {self.card.kind}, expected atoms")
         for other in self.models[1:]:
@@ -91,7 +93,7 @@ class AtomFinder:
             raise ModelError(f"{self.card.name}: {problem}") from problem
 
     def __call__(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> Atoms:
-        """The atoms of a frame; yx in its own pixels.
+        """The atoms of a frame; yx in its own pixels; `relabelled` where the counts spoke against the network.
 
         The score of an ensemble is the mean probability less the deviation at the atom, at least 0.
         image     (rows, cols) float32 counts, finite; or a Frame, its first channel and pixel size
@@ -102,14 +104,20 @@ class AtomFinder:
         counts, pixel = counts_of(image, pixel_nm)
         scaled = self._scaled(counts, pixel)
         maps = self._maps(scaled, counts.shape)
-        atoms = self._found(maps)
+        atoms, share = self._found(maps)
         familiarity = self._judge(scaled, maps, atoms)
-        yx = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape)
-        names = self.card.classes
-        there = np.array([name != VACANCY for name in names])[atoms.label]  # of a vacancy there is nothing to fit
-        if self.refine and there.any():
-            yx[there] = _clamp(refine_atoms(counts, np.ascontiguousarray(yx[there])).yx, counts.shape)
-        return Atoms(yx, atoms.label, atoms.score, names, familiarity)
+        yx, label, names = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape), atoms.label, self.card.classes
+        tested = self.test_amplitudes and share is not None and host_columns(label, names)
+        relabelled = None
+        if (self.refine and len(yx)) or tested:
+            fitted = refine_atoms(counts, yx)
+            if tested and share is not None:
+                label = labels_by_amplitude(yx, label, share, fitted, counts.shape, names)
+                relabelled = label != atoms.label
+            if self.refine:
+                there = np.array([name != VACANCY for name in names])[label]  # a vacancy has nothing to be fitted to
+                yx = np.where(there[:, None], _clamp(fitted.yx, counts.shape), yx)
+        return Atoms(yx, label, atoms.score, names, familiarity, relabelled)
 
     def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
         """Mean and deviation of the probability maps; arguments and errors as of the call."""
@@ -121,10 +129,10 @@ class AtomFinder:
         counts, pixel = counts_of(image, pixel_nm)
         scaled = self._scaled(counts, pixel)
         maps = self._maps(scaled, counts.shape)
-        return self._statistics(scaled, maps, self._found(maps))
+        return self._statistics(scaled, maps, self._found(maps)[0])
 
-    def _found(self, maps: AtomMaps) -> Atoms:
-        """The atoms on the grid of the maps."""
+    def _found(self, maps: AtomMaps) -> tuple[Atoms, FloatArray | None]:
+        """The atoms on the grid of the maps as the networks label them, and their class shares where there are any."""
         names = self.card.classes
         atoms = find_atoms(maps.probability, self.threshold, classes=names if maps.classes is None else ())
         score = atoms.score
@@ -132,9 +140,10 @@ class AtomFinder:
             # A centroid lies within its map; rounding to the nearest pixel stays there.
             row, col = np.rint(atoms.yx).astype(np.int64).T
             score = np.maximum(score - maps.deviation[atoms.label, row, col], 0.0)
-        if maps.classes is not None:
-            atoms = label_atoms(atoms, maps.classes, maps.class_stride, classes=names)
-        return Atoms(atoms.yx, atoms.label, score, names)
+        label, share = (
+            (atoms.label, None) if maps.classes is None else class_shares(atoms.yx, maps.classes, maps.class_stride)
+        )
+        return Atoms(atoms.yx, label, score, names), share
 
     def _judge(self, scaled: Float32Array, maps: AtomMaps, atoms: Atoms) -> Familiarity | None:
         found = None if self._home is None else self._statistics(scaled, maps, atoms)

@@ -28,6 +28,7 @@ class RefinedAtoms:
 
     yx          (n, 2) float64 in pixels; the start where the fit failed
     amplitude   (n,) float64 counts above the background
+    amplitude_error  (n,) standard error by the noise alone, neighbours and background taken as known
     background  (n,) float64 counts at the atom, without it and its neighbours
     fitted      (n,) False where the atom would have left its limit or has no positive amplitude
     width_px    Gaussian width (standard deviation) shared by all atoms
@@ -37,6 +38,7 @@ class RefinedAtoms:
 
     yx: FloatArray
     amplitude: FloatArray
+    amplitude_error: FloatArray
     background: FloatArray
     fitted: BoolArray
     width_px: float

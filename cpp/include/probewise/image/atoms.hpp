@@ -20,9 +20,9 @@ struct FoundAtoms {
 /// Throws std::invalid_argument when a pixel is no probability.
 void find_atoms(Image2d<const float> probability, float threshold, std::int64_t label, FoundAtoms& atoms);
 
-/// label[i] = the likeliest of `classes` maps (classes, rows, cols), interpolated between pixel centres at atom i of
-/// `yx` (n, 2) in pixels of an image `stride` times finer; the first of equals.
+/// share (n, classes) = the maps (classes, rows, cols), interpolated between pixel centres at atom i of `yx` (n, 2) in
+/// pixels of an image `stride` times finer; label[i] = the class with the largest share, the first of equals.
 void label_atoms(std::span<const double> yx, const float* maps, std::size_t classes, std::ptrdiff_t rows,
-                 std::ptrdiff_t cols, double stride, std::span<std::int64_t> label);
+                 std::ptrdiff_t cols, double stride, std::span<std::int64_t> label, std::span<double> share);
 
 }  // namespace probewise

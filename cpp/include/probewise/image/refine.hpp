@@ -27,6 +27,7 @@ struct RefineSettings {
 
 struct RefinedAtoms {
   std::vector<double> yx, amplitude, background;  ///< background: at the atom, without its neighbours
+  std::vector<double> amplitude_error;            ///< by the noise, neighbours and background known
   std::vector<std::uint8_t> fitted;               ///< 0: the fit failed there, the atom kept its start
   double width_px = 0, limit_px = 0;
 };
