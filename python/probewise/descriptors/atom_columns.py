@@ -11,7 +11,8 @@ from probewise.types import Atoms, Description, FloatArray, Segments
 # A class that so few atoms of a frame belong to makes each of them an outlier.
 RARE_SHARE = 0.02
 CAGE, CAGED = "perovskite A", "perovskite B"
-OFF_CENTRE = ("off_centre_y", "off_centre_x", "off_centre_spread")
+DIRECTIONS = ("off_centre_y", "off_centre_x")
+OFF_CENTRE = (*DIRECTIONS, "off_centre_spread")
 _AVERAGED = 9  # neighbouring displacements taken together: noise down to a third, walls still two cells wide
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from probewise.descriptors.atom_columns import OFF_CENTRE, column_names, describe_areas, describe_atoms
+from probewise.descriptors.atom_columns import DIRECTIONS, OFF_CENTRE, column_names, describe_areas, describe_atoms
 from probewise.descriptors.basis import BasisReport
 from probewise.descriptors.components import Rule, constant_components
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
@@ -18,6 +18,7 @@ from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, In
 PICOMETRES = ("spacing", *OFF_CENTRE)
 LEAST_PM = 1.0
 LEAST_SHARE = 0.02
+SHOWN_SHARE = 0.05  # of a cell; what a network is never quite sure of anywhere varies by less
 RULES = ("rare", "max-variance")
 LEAST_SITES = 12
 
@@ -30,8 +31,11 @@ class AtomWorkflow:
     survey       finds the areas of a frame; None: no columns of areas
     kinds        names of what that tells apart
     component    "rare" or "max-variance", an index, the name of a column, or a callable that is given the values of all
-                 cells (n, columns). Columns of different units are ranked in units of their own robust spread over the
-                 visited cells, at least one atom, one picometre or a fiftieth of a cell's area
+                 cells (n, columns), NaN replaced by the column's median. For a rule each column is in units of its
+                 robust spread over the visited cells, or of what goes for nothing if that is more: one picometre, a
+                 fiftieth of a cell's area, and of atoms the deviation that chance gives to their mean number in a cell,
+                 so that the class that is never there by mistake stands over the one that is now and then. Directions
+                 (`DIRECTIONS`) and areas that vary by less than a twentieth of a cell are not ranked
     sense        see `Follower`
     refit_every  sites after which the component is chosen again; only a column that showed nothing before can take the
                  place of the followed one
@@ -63,6 +67,7 @@ class AtomWorkflow:
         self._follower = Follower(component, sense)
         self._refit_every = refit_every
         self._cells = cells
+        self._ranks = isinstance(component, str) and component in RULES
         self._alive: BoolArray = np.zeros(0, dtype=bool)
 
     @property
@@ -104,10 +109,10 @@ class AtomWorkflow:
         columns = tuple(descriptions[0].extra)
         tables = [self.values(description) for description in descriptions]
         table = np.concatenate(tables)
-        alive = ~constant_components(np.nan_to_num(table))
+        scale = np.array([self._scale(name, column) for name, column in zip(columns, table.T, strict=True)])
+        alive = ~constant_components(np.nan_to_num(table)) & np.isfinite(scale)
         before = self._alive if self._alive.size else np.zeros(len(columns), dtype=bool)
         previous: IntArray = np.where(before, np.arange(len(columns)), -1)
-        scale = np.array([self._scale(name, column) for name, column in zip(columns, table.T, strict=True)])
         notices = self._follower.choose(
             columns, tables, len(columns), previous=previous, template=_no_template, scale=scale
         )
@@ -148,17 +153,19 @@ class AtomWorkflow:
         return self.fitted and len(recent) >= self._refit_every
 
     def _scale(self, name: str, values: FloatArray) -> float:
-        """Robust spread of a column, at least what one atom, one picometre or a fiftieth of the cell makes."""
+        """Unit that a column is ranked in, see the class; infinite for one that is not ranked."""
         known = values[np.isfinite(values)]
-        if not known.size:
+        if not (self._ranks and known.size):
             return 1.0
         spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
+        if name in DIRECTIONS or (name in self._kinds and np.ptp(known) < SHOWN_SHARE):
+            return np.inf
         if name in self._kinds:
             return max(spread, LEAST_SHARE)
         if name in PICOMETRES:
             return max(spread, LEAST_PM)
-        positive = known[known > 0]
-        return max(spread, float(positive.min()) if positive.size else 1.0)
+        positive = known[known > 0]  # densities are multiples of one atom in a cell
+        return max(spread, float(np.sqrt(positive.min() * known.mean()))) if positive.size else 1.0
 
     def state(self) -> State:
         """All that `restore` needs to give the same values to the bit."""
