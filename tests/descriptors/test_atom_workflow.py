@@ -5,7 +5,7 @@ import pytest
 import probewise as pw
 from probewise.descriptors import AtomWorkflow
 from probewise.descriptors.atom_columns import describe_areas, describe_atoms
-from probewise.types import Atoms, Context, Frame, Segments
+from probewise.types import Atoms, Context, Description, Frame, Segments
 
 CLASSES = ("C", "vacancy")
 PIXEL = (0.02, 0.02)
@@ -104,6 +104,65 @@ def test_an_area_may_be_followed():
     values = np.array([flow.value(description) for description in descriptions])
     assert values[3::4].min() > np.delete(values, np.s_[3::4]).max()
     assert np.allclose(flow.values(descriptions[3])[:, flow.columns.index("wall")], [0.5, 0, 0.5, 0])
+
+
+KINDS = ("crystal", "wall")
+
+
+def told(count: int, **columns) -> list[Description]:
+    """Sites of one cell with given columns; those not given are as a perfect sheet has them."""
+    plain = {"atoms": 9.0, "C": 9.0, "vacancy": 0.0, "outliers": 0.0, "spacing": 140.0, "off_centre_y": np.nan,
+             "off_centre_x": np.nan, "off_centre_spread": np.nan, "crystal": 1.0, "wall": 0.0}  # fmt: skip
+    return [
+        Description(
+            np.zeros((1, 0), np.float32),
+            np.full((1, 2), 0.5),
+            {name: np.array([columns[name][site] if name in columns else usual]) for name, usual in plain.items()},
+        )
+        for site in range(count)
+    ]
+
+
+def chosen(descriptions: list[Description], flow: AtomWorkflow | None = None) -> str:
+    flow = flow or AtomWorkflow(lambda taken: sheet(), CLASSES, lambda taken: None, KINDS, refit_every=1)
+    return flow.fit(descriptions).name
+
+
+def test_directions_are_not_ranked_though_they_vary_most():
+    along = np.where(np.arange(20) < 5, 25.0, -25.0)
+    spread = np.where(np.isin(np.arange(20), (4, 11)), 8.0, 2.0)
+    assert chosen(told(20, off_centre_y=along, off_centre_x=along, off_centre_spread=spread)) == "off_centre_spread"
+
+
+def test_a_class_that_is_seldom_there_stands_over_one_that_often_is():
+    noise = np.random.default_rng(0).poisson(1.0, 40).astype(float)
+    lone = (np.arange(40) == 7).astype(float)
+    assert chosen(told(40, vacancy=lone, outliers=noise)) == "vacancy"
+    assert chosen(told(40, vacancy=noise, outliers=lone)) == "outliers"
+
+
+def test_an_area_that_shows_itself_later_takes_over():
+    flow = AtomWorkflow(lambda taken: sheet(), CLASSES, lambda taken: None, KINDS, refit_every=1)
+    noise = np.random.default_rng(0).poisson(1.0, 30).astype(float)
+    unsure = np.random.default_rng(1).uniform(0, 0.04, 30)  # under what counts as shown
+    assert chosen(told(30, outliers=noise, wall=unsure), flow) == "outliers"
+    wall = np.where(np.arange(30) > 27, 0.4, unsure)
+    assert chosen(told(30, outliers=noise, wall=wall), flow) == "wall"
+    assert chosen(told(30, outliers=noise, wall=wall), flow) == "wall"
+
+
+def test_a_callable_is_given_the_values_themselves():
+    seen = []
+
+    def third(values):
+        seen.append(values)
+        return 2
+
+    spread = np.arange(12.0)
+    flow = workflow([], component=third)
+    descriptions = told(12, vacancy=spread)
+    flow.fit(descriptions)
+    assert np.array_equal(seen[0][:, 2], spread)
 
 
 def test_no_atoms_at_all():
