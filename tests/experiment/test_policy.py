@@ -36,7 +36,7 @@ def test_values_dealt_at_random_are_said_to_be_noise(tmp_path: Path) -> None:
     values = np.random.default_rng(3).normal(size=(20, 20))
     summary = replay(tmp_path, values, steps=90).run()
     assert any("neighbouring sites tell little of each other" in text for text in summary["notices"])
-    # 90 of 400 sites; of the 66 sites of interest a random choice finds as many, with a hypergeometric deviation of 3
+    # 90 of 400 sites; of the 64 sites of interest a random choice finds as many, with a hypergeometric deviation of 3
     recall, count = summary["truth"]["recall"][-1][2], int((values > 1.0).sum())
     assert abs(recall - 90 / 400) * count < 3 * np.sqrt(count * 0.225 * 0.775)
 

@@ -17,8 +17,7 @@ from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, In
 
 PICOMETRES = ("spacing", *OFF_CENTRE)
 LEAST_PM = 1.0
-LEAST_SHARE = 0.02
-SHOWN_SHARE = 0.05  # of a cell; what a network is never quite sure of anywhere varies by less
+LEAST_SHARE = 0.05  # of a cell; what a network is never quite sure of anywhere varies by less
 RULES = ("rare", "max-variance")
 LEAST_SITES = 12
 
@@ -33,9 +32,10 @@ class AtomWorkflow:
     component    "rare" or "max-variance", an index, the name of a column, or a callable that is given the values of all
                  cells (n, columns), NaN replaced by the column's median. For a rule each column is in units of its
                  robust spread over the visited cells, or of what goes for nothing if that is more: one picometre, a
-                 fiftieth of a cell's area, and of atoms the deviation that chance gives to their mean number in a cell,
-                 so that the class that is never there by mistake stands over the one that is now and then. Directions
-                 (`DIRECTIONS`) and areas that vary by less than a twentieth of a cell are not ranked
+                 twentieth of a cell's area, and of atoms the geometric mean of their mean and largest number in a cell,
+                 so that a class that is never there by mistake stands over one that is now and then, and one cell full
+                 of them is not all. Directions (`DIRECTIONS`) and areas that vary by less than a twentieth of a cell
+                 are not ranked
     sense        see `Follower`
     refit_every  sites after which the component is chosen again; only a column that showed nothing before can take the
                  place of the followed one
@@ -158,14 +158,13 @@ class AtomWorkflow:
         if not (self._ranks and known.size):
             return 1.0
         spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
-        if name in DIRECTIONS or (name in self._kinds and np.ptp(known) < SHOWN_SHARE):
+        if name in DIRECTIONS or (name in self._kinds and np.ptp(known) < LEAST_SHARE):
             return np.inf
         if name in self._kinds:
             return max(spread, LEAST_SHARE)
         if name in PICOMETRES:
             return max(spread, LEAST_PM)
-        positive = known[known > 0]  # densities are multiples of one atom in a cell
-        return max(spread, float(np.sqrt(positive.min() * known.mean()))) if positive.size else 1.0
+        return max(spread, float(np.sqrt(known.mean() * known.max()))) or 1.0
 
     def state(self) -> State:
         """All that `restore` needs to give the same values to the bit."""
