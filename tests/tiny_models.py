@@ -71,7 +71,7 @@ def write(folder: Path, model: onnx.ModelProto | bytes, card: Card | None = None
     return path
 
 
-def encoder(folder: Path, content: int = 2, side: int = 8) -> Path:
+def encoder(folder: Path, content: int = 2, side: int = 8, card: Card | None = None) -> Path:
     """Flattened patches times a constant matrix; the second output is its negative."""
     width = 3 + content
     weights = helper.make_tensor("w", TensorProto.FLOAT, [side * side, width], [0.01] * (side * side * width))
@@ -86,7 +86,7 @@ def encoder(folder: Path, content: int = 2, side: int = 8) -> Path:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width]) for name in ("z_mean", "z_logsd")],
         [weights],
     )
-    card = segmenter_card(
+    card = card or segmenter_card(
         kind="encoder",
         input=ModelInput("x", "NHW", 1, side),
         outputs=(ModelOutput("z_mean", "none", 1), ModelOutput("z_logsd", "none", 1)),

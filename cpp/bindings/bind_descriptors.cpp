@@ -50,7 +50,7 @@ void magnitudes(const py::array& spectra, std::size_t side, std::size_t keep, py
   core::magnitudes(values, side, keep, target);
 }
 
-void refine_peaks(const py::array& windows, double reach, py::array& peaks, py::array& power) {
+void refine_peaks(const py::array& windows, double reach, py::array& peaks, py::array& power, py::array& phase_step) {
   const auto values = read_view<float>(windows, "windows", 3, "(windows, window, window)");
   check_axis(windows, "windows", 2, extent(windows, 1));
   const auto places = write_view<double>(peaks, "peaks", 3, "(windows, peaks, 2)");
@@ -59,8 +59,11 @@ void refine_peaks(const py::array& windows, double reach, py::array& peaks, py::
   const auto strengths = write_view<double>(power, "power", 2, "(windows, peaks)");
   check_axis(power, "power", 0, extent(windows, 0));
   check_axis(power, "power", 1, extent(peaks, 1));
+  const auto steps = write_view<double>(phase_step, "phase_step", 2, "(windows, peaks)");
+  check_axis(phase_step, "phase_step", 0, extent(windows, 0));
+  check_axis(phase_step, "phase_step", 1, extent(peaks, 1));
   py::gil_scoped_release release;
-  core::refine_peaks(values, extent(windows, 1), reach, places, strengths);
+  core::refine_peaks(values, extent(windows, 1), reach, places, strengths, steps);
 }
 
 void project(const py::array& spectra, const py::array& basis, py::array& products, py::array& norms) {
@@ -103,7 +106,8 @@ void bind_descriptors(py::module_& module) {
   module.def("taper_windows", &taper_windows, py::arg("image"), py::arg("corners"), py::arg("taper"), py::arg("scale"),
              py::arg("subtract_mean"), py::arg("out"), py::arg("means"));
   module.def("magnitudes", &magnitudes, py::arg("spectra"), py::arg("side"), py::arg("keep"), py::arg("out"));
-  module.def("refine_peaks", &refine_peaks, py::arg("windows"), py::arg("reach"), py::arg("peaks"), py::arg("power"));
+  module.def("refine_peaks", &refine_peaks, py::arg("windows"), py::arg("reach"), py::arg("peaks"), py::arg("power"),
+             py::arg("phase_step"));
   module.def("project", &project, py::arg("spectra"), py::arg("basis"), py::arg("products"), py::arg("norms"));
   module.def("solve_abundances", &solve_abundances, py::arg("gram"), py::arg("products"), py::arg("constraint"),
              py::arg("abundances"));

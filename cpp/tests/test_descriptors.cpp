@@ -55,12 +55,14 @@ TEST_CASE("a refined peak is the wave's own frequency, and a far start is not a 
       window[i * side + j] = static_cast<float>(taper * std::cos(2 * std::numbers::pi * (0.11 * y + 0.23 * x)));
     }
   }
-  std::vector<double> peaks{0.12, 0.22, 0.40, 0.05}, power(2);
-  core::refine_peaks(window, side, 1.0, peaks, power);
+  std::vector<double> peaks{0.12, 0.22, 0.40, 0.05}, power(2), phase_step(2);
+  core::refine_peaks(window, side, 1.0, peaks, power, phase_step);
   // The mirror image is seven bins away: its side lobes pull by less than 1e-3 bin.
   CHECK(peaks[0] == doctest::Approx(0.11).epsilon(1e-3));
   CHECK(peaks[1] == doctest::Approx(0.23).epsilon(1e-3));
   CHECK(power[0] > 1000 * power[1]);
+  // The mirror image is all that turns the phase of a quarter.
+  CHECK(phase_step[0] < 0.01);
 }
 
 TEST_CASE("abundances: inside, on a face, and a dependent basis") {

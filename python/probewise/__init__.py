@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from probewise.errors import StorageError as StorageError
     from probewise.experiment import Experiment as Experiment
     from probewise.experiment import Values as Values
+    from probewise.experiment import atom_sites as atom_sites
     from probewise.experiment import open_run as open_run
     from probewise.image import AtomFinder as AtomFinder
     from probewise.image import extract_patches as extract_patches
@@ -56,6 +57,7 @@ _HOME = {
     "InstrumentError": "probewise.errors",
     "StorageError": "probewise.errors",
     "Experiment": "probewise.experiment",
+    "atom_sites": "probewise.experiment",
     "open_run": "probewise.experiment",
     "AtomFinder": "probewise.image",
     "extract_patches": "probewise.image",

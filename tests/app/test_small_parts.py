@@ -34,6 +34,13 @@ def test_a_component_is_asked_for_until_it_is_one(capsys):
     assert err.count("expected a number from 0 to 2") == 4
 
 
+def test_a_column_is_named_or_counted(capsys):
+    names = ("C", "angle discord")
+    assert ask.choose(Path("c.png"), 2, names, read=answers("gold", "angle discord")) == 1
+    assert ask.choose(Path("c.png"), 2, names, read=answers("0")) == 0
+    assert "got 'gold', expected a number from 0 to 1 or one of C, angle discord" in capsys.readouterr().err
+
+
 def test_no_answer_is_refused_with_what_to_pass():
     with pytest.raises(
         ConfigurationError, match=r"got no answer, expected a number from 0 to 2 \(or --component INDEX\)"

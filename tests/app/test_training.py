@@ -65,9 +65,32 @@ def test_a_picture_becomes_an_encoder_and_a_decoder(picture, tmp_path, capsys):
 
 
 @needs_torch
+def test_what_was_trained_on_spectra_goes_straight_into_a_run(picture, tmp_path, capsys):
+    assert command(picture, tmp_path / "models", "--input", "spectrum", "--window-px", "32", "--name", "spots") == 0
+    capsys.readouterr()
+    path = tmp_path / "models" / "spots-encoder.onnx"
+    card = load_model(path).card
+    assert (card.normalisation, card.input.patch_px, card.latent.symmetry) == ("spectrum", 15, 2)
+    assert not card.latent.translation
+    out = tmp_path / "run"
+    models = f'descriptor.models=["{path}"]'
+    code = status(
+        ["run", "--replay", "--image", str(picture), "--workflow", "rvae", "--set", models, "--set",
+         "sites.window_px=48", "--set", "start.sites=4", "--steps", "5", "--json", "--out", str(out)]
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["models"][0]["sha256"] == card.sha256
+
+
+@needs_torch
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--input", "spectrum", "--translation"), "--translation: got it with --input spectrum"),
+        (
+            ("--input", "spectrum", "--window-px", "18"),
+            "--window-px: got 18 with --input spectrum, expected a multiple",
+        ),
         (("--window-px", "75"), "--window-px: got 75 for a picture of 90 x 80 pixels, expected at most 71"),
         (("--window-px", "7"), "side_px is 7, expected 8 to 128"),
         (("--name", "Caps"), "--name: got 'Caps'"),
@@ -92,6 +115,6 @@ def test_without_torch_the_extra_is_named(picture, tmp_path, monkeypatch):
         ConfigurationError, match=r"needs torch, which is not installed: pip install 'probewise\[train\]'"
     ):
         training.train_rvae(
-            picture, tmp_path, name=None, window_px=16, rotation="full", translation=True, content=2, steps=1, seed=0,
-            as_json=False,
+            picture, tmp_path, name=None, window_px=16, spectrum=False, rotation="full", translation=True, content=2,
+            steps=1, seed=0, as_json=False,
         )  # fmt: skip

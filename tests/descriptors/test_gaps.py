@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
 from probewise.descriptors import LinearWorkflow
-from probewise.descriptors.gaps import LEAST_COVERED, coverage, filled
+from probewise.descriptors.gaps import LEAST_COVERED, coverage, filled, whole, without_gaps
 from probewise.descriptors.spectra import spread_corners
 from probewise.scan import make_scan
 from probewise.types import ScanPath
@@ -118,3 +118,23 @@ def test_what_covers_too_little_or_is_not_finite_is_refused():
     counts[0, 100] = np.nan
     with pytest.raises(ValueError, match="non-finite pixel"):
         LinearWorkflow().describe(replace(frame, counts=counts))
+
+
+def test_a_frame_without_gaps_is_a_raster_of_what_was_sampled():
+    image = np.random.default_rng(0).poisson(50, (96, 96)).astype(np.float32)
+    frame = scanned(image, "spiral")
+    plain, notices = without_gaps(frame)
+    got, sampled = plain.image(), ~np.isnan(frame.image())
+    assert (plain.shape, plain.pixel_nm, plain.valid) == (frame.shape, frame.pixel_nm, image.size)
+    assert np.array_equal(got[sampled], image[sampled])
+    assert np.isfinite(got).all()
+    assert len(notices) == 1
+    assert notices[0].startswith("pixels without a sample: ")
+    assert notices[0].endswith("left without contrast")
+    assert without_gaps(plain) == (plain, ())
+
+
+def test_a_path_that_leaves_a_frame_open_is_refused():
+    half = [40 * row + col for row in range(40) for col in range(20)]
+    with pytest.raises(ValueError, match="cover 52% of the frame, expected at least 75%"):
+        whole(through(half, (40, 40)))

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 import probewise as pw
 import tiny_models as tiny
-from probewise.descriptors import LatentEncoder, LatentWorkflow, angle_terms, cut_patches
+from probewise.descriptors import LatentEncoder, LatentWorkflow, angle_terms, cut_patches, latent_workflow
 from probewise.inference import LatentLayout, ModelInput, ModelOutput, PixelRange
 from probewise.types import Atoms
 
@@ -143,7 +143,9 @@ def test_an_encoder_without_rotation_has_no_angle(tmp_path):
     assert "angle cos" not in workflow.columns
 
 
-def test_rare_content_is_followed(pixels):
+def test_rare_content_is_followed_of_windows_and_outliers_of_atoms(pixels):
+    about_atoms = LatentWorkflow(pixels, lambda frame: None)
+    assert about_atoms.fit([described(about_atoms, one) for one in sites()]).name == "outlier"
     workflow = LatentWorkflow(pixels)
     descriptions = [described(workflow, one) for one in sites(odd=(2, 9))]
     report = workflow.fit(descriptions)
@@ -185,6 +187,21 @@ def test_what_is_counted_is_told_by_cell(pixels):
     values, centres = workflow.told(seen[2])
     assert np.array_equal(values, rows[2, :, 4].astype(np.float64))
     assert np.array_equal(centres, places)
+
+
+def test_what_the_median_site_holds_is_no_outlier(pixels):
+    """Content with tails far longer than normal: few patches of any site pass, but for those put in."""
+    rows = sites(count=21, odd=(2, 9))
+    rows[:, :, 3:] *= np.random.default_rng(5).standard_t(2, rows[:, :, :1].shape).astype(np.float32)
+    rows[[2, 9], :3, 4] = 500
+    workflow = LatentWorkflow(pixels, component="outlier")
+    descriptions = [described(workflow, one) for one in rows]
+    workflow.fit(descriptions)
+    farthest = [workflow.residual(one).max() for one in descriptions]
+    assert workflow.outlier_limit == np.median(farthest)
+    values = np.array([workflow.value(one) for one in descriptions])
+    assert (values > 0).sum() == 10
+    assert set(np.argsort(values)[-2:]) == {2, 9}
 
 
 def test_outliers_are_so_among_their_own_kind(pixels):
@@ -329,6 +346,46 @@ def test_a_frame_smaller_than_a_patch_has_no_window(pixels):
     frame = pw.render("mos2", pw.RasterROI((5, 9), 4000), seed=1, context=pw.Context((0.1, 0.18)))
     with pytest.raises(ValueError, match="window is 6, expected one that fits in 5 x 9"):
         LatentWorkflow(pixels).describe(frame)
+
+
+class Drawer:
+    """A decoder: every pixel of a patch is its content 0 plus ten times content 1 plus a hundred times content 2."""
+
+    def __init__(self):
+        self.calls = []
+
+    def run(self, latents):
+        self.calls.append(latents)
+        level = latents[:, 3:] @ np.array([1, 10, 100], np.float32)
+        return (np.broadcast_to(level[:, None, None], (len(level), SIDE, SIDE)).copy(),)
+
+
+def test_the_picture_to_choose_from_shows_what_the_decoder_draws(tmp_path, monkeypatch):
+    own = encoder(tmp_path)
+    drawer = Drawer()
+    workflow = LatentWorkflow(own, decoder=drawer)
+    frames = [
+        pw.render("mos2", pw.RasterROI((48, 48), 4000), seed=seed, context=pw.Context((1.2, 1.2))) for seed in (1, 2, 3)
+    ]
+    descriptions = [workflow.describe(frame) for frame in frames]
+    workflow.fit(descriptions)
+    drawn = []
+    draw = latent_workflow.columns_picture
+    monkeypatch.setattr(
+        latent_workflow, "columns_picture", lambda *args, **named: drawn.append((args, named)) or draw(*args, **named)
+    )
+    workflow.picture(descriptions, frames, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    (arguments, named), content = drawn[0], np.concatenate([one.features[:, 3:] for one in descriptions])
+    assert arguments[4] == (SIDE / 48, SIDE / 48)
+    manifold = named["manifold"]
+    low, high = np.percentile(content[:, :2], (1, 99), axis=0)
+    first, second = np.linspace(low[0], high[0], 7), np.linspace(low[1], high[1], 7)
+    expected = first[None] + 10 * second[:, None] + 100 * np.median(content[:, 2])
+    assert np.allclose(manifold.drawn[:, :, 0, 0], expected, rtol=1e-4)
+    assert not np.concatenate(drawer.calls)[:, :3].any()
+    with pytest.raises(ValueError, match="3 descriptions and 2 frames"):
+        workflow.picture(descriptions, frames[:2], tmp_path / "q.png")
 
 
 def test_frames_off_the_range_are_refused(tmp_path):

@@ -54,6 +54,30 @@ def test_refined_peak_is_the_maximum_of_the_transform(gy, gx, off, seed):
     assert np.allclose(peaks.per_nm[0, 0], (gy, gx), atol=0.1 / 64)
 
 
+@settings(deadline=None, max_examples=15)
+@given(
+    gy=st.floats(-0.2, 0.2),
+    gx=st.floats(0.08, 0.2),
+    jump=st.floats(0.0, 1.5),
+    border=st.integers(20, 44),
+    side=st.sampled_from([63, 64]),
+)
+def test_phase_step_is_the_largest_of_the_quarters(gy, gx, jump, border, side):
+    image = wave_image(side, [(gy, gx, 40, 1.0)])
+    image[:, border:] = wave_image(side, [(gy, gx, 40, 1.0 + jump)])[:, border:]
+    peaks = peaks_at(image.astype(np.float32), np.zeros((1, 2), np.int64), side, (1.0, 1.0), np.array([[gy, gx]]))
+    hann = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2
+    taper = np.outer(hann, hann)
+    tapered = (image - (image * taper).sum() / taper.sum()) * taper
+    y, x = np.indices((side, side))
+    turned = tapered * np.exp(-2j * np.pi * (peaks.per_nm[0, 0, 0] * y + peaks.per_nm[0, 0, 1] * x))
+    half = side // 2
+    quarters = [turned[rows, cols].sum() for rows in np.s_[:half, half:] for cols in np.s_[:half, half:]]
+    expected = np.abs(np.angle(np.array(quarters) / turned.sum())).max()
+    # the window's mean and the sums over its rows are float32: 1e-6 of the peak
+    assert peaks.phase_step[0, 0] == pytest.approx(expected, abs=1e-4)
+
+
 def test_noise_free_wave_is_exact():
     image = wave_image(128, [(0.0371, 0.1113, 30, 0.4)]).astype(np.float32)
     peaks = spectrum_peaks(image, 128, 64, pixel_nm=PIXEL, count=1)
@@ -129,7 +153,20 @@ def test_a_window_with_two_lattices_out_of_step_is_disturbed():
     side = 128
     image = wave_image(side, [(0.0, 0.125, 50, 0.0)])
     image[:, side // 2 :] = wave_image(side, [(0.0, 0.125, 50, 2.0)])[:, side // 2 :]
-    peaks = spectrum_peaks(image.astype(np.float32), 32, 16, pixel_nm=(1.0, 1.0), count=1)
+    peaks = spectrum_peaks(image.astype(np.float32), 32, 16, pixel_nm=(0.04, 0.04), count=1)
+    assert peaks.power.shape == (49, 1)
     column = np.tile(np.arange(7), 7)
     assert not peaks.undisturbed()[column == 3].any()
+    assert peaks.undisturbed()[(column < 2) | (column > 4)].all()
+
+
+def test_a_step_of_the_phase_is_seen_where_the_power_is_kept():
+    side = 256
+    image = wave_image(side, [(0.0, 0.125, 50, 0.0)])
+    image[:, side // 2 :] = wave_image(side, [(0.0, 0.125, 50, 1.2)])[:, side // 2 :]
+    peaks = spectrum_peaks(image.astype(np.float32), 64, 32, pixel_nm=(0.04, 0.04), count=1)
+    column = np.tile(np.arange(7), 7)
+    across = column == 3
+    assert (peaks.power[across] > 0.75 * peaks.power.max()).all()
+    assert not peaks.undisturbed()[across].any()
     assert peaks.undisturbed()[(column < 2) | (column > 4)].all()

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 import probewise as pw
 from probewise.descriptors import spectrum_frequencies, window_centres
-from probewise.descriptors.spectra import default_window_px, spectra_at, spread_corners, window_corners
+from probewise.descriptors.spectra import (
+    default_window_px,
+    evenly_spread,
+    spectra_at,
+    spectrum_patches,
+    spread_corners,
+    window_corners,
+)
 
 
 def study_spectrum(window, crop=2):
@@ -143,3 +150,63 @@ def test_non_finite_pixel_is_refused(bad):
 def test_bad_pixel_size_is_refused():
     with pytest.raises(ValueError, match="pixel_nm is 0"):
         default_window_px(0.0, (64, 64))
+
+
+def whole_spectrum(window):
+    """(side, side) by numpy's transform: tapered mean off, central half, frequency 0 in the middle, floor off."""
+    count = len(window)
+    taper = np.sqrt(np.hamming(count)).astype(np.float64)
+    weights = np.outer(taper, taper)
+    values = (window - (window * weights).sum() / weights.sum()) * weights
+    keep = count // 4
+    full = np.fft.fftshift(np.abs(np.fft.fft2(values)))
+    middle = count // 2
+    square = full[middle - keep + 1 : middle + keep, middle - keep + 1 : middle + keep].copy()
+    half = full[middle - keep : middle + keep, middle : middle + keep + 1].copy()
+    for part, rows, cols in ((square, keep - 1, keep - 1), (half, keep, 0)):
+        y, x = np.indices(part.shape)
+        part[np.hypot(y - rows, x - cols) < 2] = 0
+    floor = np.median(half)
+    length = np.hypot(np.linalg.norm(np.maximum(half - 2 * floor, 0)), 0.4 * floor * np.sqrt(half.size))
+    return np.maximum(square - 2 * floor, 0) / length * len(square) / np.sqrt(2)
+
+
+@given(st.sampled_from([16, 20, 32]), st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_spectra_as_pictures_are_numpys(window, seed):
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: 2 * window, : 2 * window]
+    image = (3 + np.cos(x * random.uniform(1, 2) + y) + random.normal(0, 0.1, y.shape)).astype(np.float32)
+    corners = np.array([[0, 0], [3, window]])
+    got = spectrum_patches(image, corners, window)
+    side = window // 2 - 1
+    assert got.shape == (2, side, side)
+    for patch, (row, col) in zip(got, corners, strict=True):
+        part = image[row : row + window, col : col + window].astype(np.float64) / image.mean(dtype=np.float64)
+        assert np.allclose(patch, whole_spectrum(part), atol=2e-4)  # float32 transforms against float64
+        assert np.allclose(patch, patch[::-1, ::-1], atol=1e-4)
+
+
+def test_a_spectrum_as_picture_does_not_see_shifts_brightness_or_emptiness():
+    y, x = np.mgrid[:96, :96]
+    image = (10 + 2 * np.cos(2 * np.pi * x / 8) + np.cos(2 * np.pi * (y + x) / 6)).astype(np.float32)
+    one, other = spectrum_patches(image, np.array([[0, 0], [5, 11]]), 64)
+    assert np.sqrt((one**2).mean()) == pytest.approx(1, abs=0.1)  # half a spectrum and its mirror, the axis once
+    assert np.abs(one - other).max() < 0.02 * one.max()  # the taper cuts the pattern elsewhere
+    assert np.allclose(spectrum_patches(7 * image, np.array([[0, 0]]), 64)[0], one, atol=1e-4)
+    assert not spectrum_patches(0 * image, np.array([[0, 0]]), 64).any()
+
+
+@pytest.mark.parametrize("window", [12, 18])
+def test_a_spectrum_as_picture_needs_a_window_of_fours(window):
+    with pytest.raises(ValueError, match=f"window is {window}, expected a multiple of 4 pixels, at least 16"):
+        spectrum_patches(np.ones((64, 64), np.float32), np.zeros((1, 2), np.int64), window)
+
+
+def test_windows_of_odd_sides_are_spread_too():
+    corners = evenly_spread((20, 31), 7, 6)
+    assert corners.max(axis=0).tolist() == [13, 24]
+    assert corners.min(axis=0).tolist() == [0, 0]
+    assert len(corners) == 3 * 5
+    with pytest.raises(ValueError, match="window is 21, expected one that fits in 20 x 31"):
+        evenly_spread((20, 31), 21, 6)

@@ -5,7 +5,7 @@ from scipy.stats import pearsonr
 
 from probewise.descriptors import LinearWorkflow, component_picture
 from probewise.descriptors.basis import match_columns, residual_limit
-from probewise.descriptors.picture import ask_choices, window_positions_nm
+from probewise.descriptors.picture import ask_choices, positions_nm
 from probewise.types import Context, Frame, RasterROI
 from reference.lattices import frame_of, pillar_image
 
@@ -320,6 +320,6 @@ def test_window_positions_are_in_the_survey_field():
     scan = RasterROI((128, 128), 4000, centre_yx=(0.25, 0.75), size_yx=(0.1, 0.2))
     frame = Frame(image[None], ("HAADF",), Context((100.0, 50.0), (3.0, 4.0)), scan, 0, 0, 1, image.size)
     workflow = LinearWorkflow(window_px=64, step_px=64)
-    place = window_positions_nm(frame, workflow.describe(frame))
+    place = positions_nm(frame, workflow.describe(frame).centre_yx)
     assert np.allclose(place[0], (3 - 25 - 2.5, 4 + 12.5 - 2.5))
     assert np.allclose(place[3], (3 - 25 + 2.5, 4 + 12.5 + 2.5))

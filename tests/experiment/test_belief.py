@@ -96,3 +96,20 @@ def test_why_a_fit_is_not_followed_and_what_it_lacks(record: FitRecord, doubt: s
     assert bool(record.doubt) == bool(doubt)
     assert weakness in record.weakness
     assert bool(record.weakness) == bool(weakness)
+
+
+def test_another_column_may_be_finite_at_other_candidates() -> None:
+    """A site whose cells are told by one column at two places and by the next at one, or at none."""
+    belief, fresh = told("lowest", VALUES), told("lowest", [])
+    candidates = [np.array([number * 7]) for number in range(len(VALUES))]
+    values = [np.array([value]) for value in VALUES]
+    candidates[2], values[2] = np.array([14, 15, 15]), np.array([1.0, 2.0, 4.0])
+    candidates[5], values[5] = candidates[5][:0], values[5][:0]
+    belief.replace(candidates, values)
+    for number, (where, what) in enumerate(zip(candidates, values, strict=True)):
+        fresh.tell(number * 7, where, what)
+    fresh.standardise()
+    assert belief.offset == fresh.offset == 1.0
+    assert belief.scale == fresh.scale
+    np.testing.assert_array_equal(belief.mean, fresh.mean)
+    np.testing.assert_array_equal(belief.std, fresh.std)

@@ -9,11 +9,15 @@ import pytest
 
 import probewise as pw
 from probewise import models
+from probewise.app.ask import Asker
 from probewise.errors import ConfigurationError, ModelError
 from probewise.experiment import Experiment, open_run
 from probewise.experiment.loading import build
 from probewise.experiment.networks import Networks, open_networks
 from probewise.experiment.resolved import resolved
+from probewise.inference import LatentLayout, ModelInput, ModelOutput
+from tiny_models import encoder as tiny_encoder
+from tiny_models import segmenter_card
 
 pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra cpu or gpu")
 
@@ -21,7 +25,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra cpu 
 GRAPHENE = ("atoms", "graphene-encoder")
 
 
-def tiny(out: Path, **changes: Any) -> Experiment:
+def tiny(out: Path, ask: Asker | None = None, **changes: Any) -> Experiment:
     tables: dict[str, Any] = {
         "instrument": {"fov_nm": 24.0},
         "survey": {"shape": (64, 64)},
@@ -33,7 +37,7 @@ def tiny(out: Path, **changes: Any) -> Experiment:
     }
     for name, table in changes.items():
         tables[name] = {**tables.get(name, {}), **table}
-    return Experiment("simulated:graphene", **tables)
+    return Experiment("simulated:graphene", ask=ask, **tables)
 
 
 def configured(**descriptor: Any) -> Any:
@@ -102,8 +106,38 @@ def test_another_model_does_not_go_on_with_the_run() -> None:
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.parametrize("descriptor", [{}, {"workflow": "rvae", "models": GRAPHENE}], ids=["dcnn", "rvae"])
+def test_networks_look_at_a_spiral_too(tmp_path: Path, descriptor: dict[str, Any]) -> None:
+    summary = tiny(
+        tmp_path / "r", descriptor=descriptor, scan={"path": "spiral"}, start={"sites": 2}, budget={"steps": 2},
+        component={"by": "C" if not descriptor else "density"},
+    ).run()  # fmt: skip
+    assert any(text.startswith("pixels without a sample") for text in summary["notices"])
+    with open_run(tmp_path / "r") as run:
+        assert (run.values > 38.2 / 2).all()  # atoms per nm^2; the corners, a fifth of the frame, show none
+
+
+def test_an_encoder_of_spectra_reads_windows_only(tmp_path: Path) -> None:
+    card = segmenter_card(
+        name="spots-encoder",
+        kind="encoder",
+        input=ModelInput("x", "NHW", 1, 7),
+        outputs=(ModelOutput("z_mean", "none", 1), ModelOutput("z_logsd", "none", 1)),
+        classes=(),
+        background="absent",
+        pixel_nm=None,
+        normalisation="spectrum",
+        latent=LatentLayout("full", False, 2, 2),
+    )
+    path = str(tiny_encoder(tmp_path, side=7, card=card))
+    with pytest.raises(ConfigurationError, match="none that finds atoms: 'spots-encoder' reads spectra of windows"):
+        open_networks(configured(workflow="rvae", models=["atoms", path]))
+    with pytest.raises(ConfigurationError, match=r"frames of 15 x 15 px, expected at least the 16 px that the model"):
+        open_networks(configured(workflow="rvae", models=[path])).check_frames((15, 15), 0.02)
+
+
 def test_frames_smaller_than_a_patch_are_refused_before_the_survey(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"frames of 26 x 26 px, expected at least the 27 px of a patch"):
+    with pytest.raises(ConfigurationError, match=r"frames of 26 x 26 px, expected at least the 27 px that the model"):
         tiny(tmp_path / "r", descriptor={"workflow": "rvae", "models": GRAPHENE}, sites={"side_nm": 0.52}).run()
     assert not (tmp_path / "r" / "run.sqlite").exists()
 
@@ -120,7 +154,7 @@ def test_pixels_outside_the_range_of_the_model_are_refused_before_the_survey(tmp
         ({"models": ["atoms", "segments", "segments"]}, "expected at most one that finds areas"),
         ({"models": ["segments"]}, "expected at least one that finds atoms among them"),
         ({"models": ["atoms", "graphene-decoder"]}, "expected none that draws patches among them"),
-        ({"workflow": "rvae"}, r"not set, expected an encoder .* bfo-encoder, graphene-encoder, mos2-encoder or the"),
+        ({"workflow": "rvae"}, r"not set, expected an encoder .* bfo-encoder, graphene-encoder, mos2-encoder or a"),
         ({"workflow": "rvae", "models": ["atoms"]}, "expected one that reads patches among them"),
         ({"workflow": "rvae", "models": ["mos2-encoder", "segments"]}, "expected none that finds areas among them"),
         ({"workflow": "rvae", "models": ["bfo-encoder", "mos2-decoder"]}, "draws other patches than 'bfo-encoder'"),
@@ -170,9 +204,49 @@ def test_a_column_that_no_model_gives(tmp_path: Path) -> None:
     assert not (tmp_path / "r" / "run.sqlite").exists()
 
 
-def test_atoms_have_no_picture_to_ask_about() -> None:
-    with pytest.raises(ConfigurationError, match=r"component.by is 'ask' with descriptor.workflow 'dcnn'"):
-        build({"descriptor": {"workflow": "dcnn"}, "component": {"by": "ask"}})
+def test_atoms_have_no_picture_as_a_template() -> None:
+    with pytest.raises(ConfigurationError, match=r"component.by is 'a.npy' with descriptor.workflow 'dcnn'"):
+        build({"descriptor": {"workflow": "dcnn"}, "component": {"by": "a.npy"}})
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "answer", "models"),
+    [
+        ({}, "spacing", ["atoms", "segments"]),
+        ({"workflow": "rvae", "models": GRAPHENE}, "outlier", [*GRAPHENE, "graphene-decoder"]),
+    ],
+    ids=["dcnn", "rvae"],
+)
+def test_a_person_is_asked_with_a_picture(
+    tmp_path: Path, descriptor: dict[str, Any], answer: str, models: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def read() -> str:
+        asked.append(answer)
+        return answer
+
+    asker = Asker(lambda: tmp_path / "r", read=read)
+    summary = tiny(tmp_path / "r", asker, descriptor=descriptor, component={"by": "ask"}).run()
+    assert asked == [answer]
+    assert [row["name"] for row in summary["models"]] == models
+    assert (tmp_path / "r" / "components.png").read_bytes().startswith(b"\x89PNG")
+    with open_run(tmp_path / "r") as run:
+        assert run._learner.describer.columns[run._learner.describer.component] == answer  # type: ignore[attr-defined]
+
+
+def test_the_decoder_beside_an_encoder_is_found_to_ask_and_only_then(tmp_path: Path) -> None:
+    for part in ("encoder", "decoder"):
+        for ending in ("onnx", "json"):
+            name = f"graphene-{part}.{ending}"
+            (tmp_path / name).write_bytes((models.path("atoms").parent / name).read_bytes())
+    path = str(tmp_path / "graphene-encoder.onnx")
+    asked = {"component": {"by": "ask"}}
+    found = open_networks(build({"descriptor": {"workflow": "rvae", "models": [path]}, **asked}))
+    assert [model.card.name for model in found.decoder] == ["graphene-decoder"]
+    assert open_networks(configured(workflow="rvae", models=[path])).decoder == ()
+    named = open_networks(build({"descriptor": {"workflow": "rvae", "models": [path, "graphene-decoder"]}, **asked}))
+    assert len(named.decoder) == 1
 
 
 def test_several_finders_are_one_ensemble() -> None:

@@ -82,6 +82,8 @@ BAD = [
     (FRAMES, ["pixel_nm", "high"], 0.001, "pixel_nm is"),
     (FRAMES, ["pixel_nm", "native"], "0.02", "pixel_nm.native is '0.02', expected a whole number or a number"),
     (FRAMES, ["normalisation"], "zscore", "normalisation is 'zscore'"),
+    (FRAMES, ["normalisation"], "spectrum", "normalisation is 'spectrum', expected one of frames"),
+    (PATCHES, ["normalisation"], "spectrum", "input.patch_px is 8, expected an odd number (spectrum)"),
     (FRAMES, ["latent"], PATCHES["latent"], "latent is"),
     (FRAMES, ["metrics"], None, "metrics is None"),
     (PATCHES, ["latent"], None, "latent is None"),

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <algorithm>
 #include <cmath>
 #include <complex>
 #include <limits>
@@ -49,6 +50,32 @@ class WindowTransform {
     return m;
   }
 
+  /// How far the phase of one quarter of the window lies from that of the whole, at most; radians.
+  double phase_step(const float* window, double gy, double gx) {
+    const std::size_t half = side_ / 2;
+    for (std::size_t j = 0; j < side_; ++j) {
+      const double angle = -2 * std::numbers::pi * gx * static_cast<double>(j);
+      const float c = static_cast<float>(std::cos(angle)), s = static_cast<float>(std::sin(angle));
+      const bool left = j < half;
+      const float terms[4] = {left ? c : 0.0f, left ? s : 0.0f, left ? 0.0f : c, left ? 0.0f : s};
+      for (std::size_t t = 0; t < 4; ++t) table_[t * side_ + j] = terms[t];
+    }
+    spectra_loops().row_products(window, side_, table_.data(), 4, rows_.data());
+    Complex quarter[2][2]{};
+    for (std::size_t i = 0; i < side_; ++i) {
+      const double angle = -2 * std::numbers::pi * gy * static_cast<double>(i);
+      const Complex phase(std::cos(angle), std::sin(angle));
+      const float* row = rows_.data() + 4 * i;
+      for (std::size_t x = 0; x < 2; ++x)
+        quarter[i >= half][x] += Complex(static_cast<double>(row[2 * x]), static_cast<double>(row[2 * x + 1])) * phase;
+    }
+    const Complex whole = quarter[0][0] + quarter[0][1] + quarter[1][0] + quarter[1][1];
+    double most = 0;
+    for (const auto& pair : quarter)
+      for (const Complex& part : pair) most = std::max(most, std::abs(std::arg(part * std::conj(whole))));
+    return most;
+  }
+
   /// Position of pixel i in half sides from the centre: keeps the moments of one size in float.
   double place(std::size_t i) const {
     return (2 * static_cast<double>(i) - static_cast<double>(side_ - 1)) / static_cast<double>(side_);
@@ -64,7 +91,7 @@ double re(Complex a, Complex b) { return a.real() * b.real() + a.imag() * b.imag
 }  // namespace
 
 void refine_peaks(std::span<const float> windows, std::size_t side, double reach, std::span<double> peaks,
-                  std::span<double> power) {
+                  std::span<double> power, std::span<double> phase_step) {
   const std::size_t count = windows.size() / (side * side), per_window = count ? peaks.size() / (2 * count) : 0;
   const double bin = 1 / static_cast<double>(side);
   // Below a thousandth of a bin the shot noise of any real frame moves the peak more.
@@ -106,7 +133,11 @@ void refine_peaks(std::span<const float> windows, std::size_t side, double reach
         maximum = step + 1 < most_steps;
       }
       power[n * per_window + p] = maximum ? strength : 0.0;
-      if (!maximum) peak[0] = peak[1] = std::numeric_limits<double>::quiet_NaN();
+      if (maximum) {
+        phase_step[n * per_window + p] = transform.phase_step(windows.data() + n * side * side, peak[0], peak[1]);
+      } else {
+        peak[0] = peak[1] = phase_step[n * per_window + p] = std::numeric_limits<double>::quiet_NaN();
+      }
     }
   }
 }

@@ -14,7 +14,11 @@ def taper_windows(
 ) -> None: ...
 def magnitudes(spectra: npt.NDArray[np.float32], side: int, keep: int, out: npt.NDArray[np.float32]) -> None: ...
 def refine_peaks(
-    windows: npt.NDArray[np.float32], reach: float, peaks: npt.NDArray[np.float64], power: npt.NDArray[np.float64]
+    windows: npt.NDArray[np.float32],
+    reach: float,
+    peaks: npt.NDArray[np.float64],
+    power: npt.NDArray[np.float64],
+    phase_step: npt.NDArray[np.float64],
 ) -> None: ...
 def project(
     spectra: npt.NDArray[np.float32],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from probewise.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from probewise.descriptors import LinearWorkflow
+    from probewise.descriptors import AtomWorkflow, LatentWorkflow, LinearWorkflow
     from probewise.types import Description, Frame
 
 PICTURE = "components.png"
@@ -30,13 +30,21 @@ class Asker:
         self._directory = directory
         self._read = read
 
-    def __call__(self, descriptions: Sequence[Description], frames: Sequence[Frame], workflow: LinearWorkflow) -> int:
-        from probewise.descriptors import component_picture
+    def __call__(
+        self,
+        descriptions: Sequence[Description],
+        frames: Sequence[Frame],
+        workflow: LinearWorkflow | AtomWorkflow | LatentWorkflow,
+    ) -> int:
+        from probewise.descriptors import LinearWorkflow, component_picture
 
         check_answerable(self._read)
         path = (self._directory() or Path()) / PICTURE
-        component_picture(descriptions, frames, workflow, path)
-        return choose(path, workflow.components, read=self._read)
+        if isinstance(workflow, LinearWorkflow):
+            component_picture(descriptions, frames, workflow, path)
+            return choose(path, workflow.components, read=self._read)
+        workflow.picture(descriptions, frames, path)
+        return choose(path, len(workflow.columns), workflow.columns, read=self._read)
 
 
 def check_answerable(read: Callable[[], str] | None = None) -> None:
@@ -48,21 +56,22 @@ def check_answerable(read: Callable[[], str] | None = None) -> None:
         )
 
 
-def choose(path: Path, components: int, *, read: Callable[[], str] | None = None) -> int:
-    """Print where the picture is and read a component's number until it is one of 0 .. components - 1."""
+def choose(path: Path, components: int, names: Sequence[str] = (), *, read: Callable[[], str] | None = None) -> int:
+    """Print where the picture is and read until it is one of 0 .. components - 1, or a name."""
     ask = read or _input
+    wanted = f"a number from 0 to {components - 1}" + (f" or one of {', '.join(names)}" if names else "")
     print(f"components and their extreme patches: {path}", file=sys.stderr)
     while True:
         print(f"component to follow, 0 to {components - 1}: ", end="", file=sys.stderr, flush=True)
         try:
             answer = ask().strip()
         except EOFError:
-            raise ConfigurationError(
-                f"component.by: got no answer, expected a number from 0 to {components - 1} (or --component INDEX)"
-            ) from None
+            raise ConfigurationError(f"component.by: got no answer, expected {wanted} (or --component INDEX)") from None
         if answer.isascii() and answer.isdigit() and int(answer) < components:
             return int(answer)
-        print(f"got {answer!r}, expected a number from 0 to {components - 1}", file=sys.stderr)
+        if answer in names:
+            return names.index(answer)
+        print(f"got {answer!r}, expected {wanted}", file=sys.stderr)
 
 
 def _input() -> str:

@@ -55,6 +55,9 @@ def run(
     workflow: Annotated[
         str | None, typer.Option(metavar="linear|dcnn|rvae", help="How a frame becomes a value.")
     ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|FILE.onnx", help="A network of the workflow; repeatable.")
+    ] = None,
     objective: Annotated[str | None, typer.Option(metavar="cover|discover|reconstruct")] = None,
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="An acquisition or a baseline.")] = None,
     component: Annotated[
@@ -77,6 +80,7 @@ def run(
     overrides = commands.overrides(
         {
             "descriptor.workflow": workflow,
+            "descriptor.models": model or None,
             "acquisition.objective": objective,
             "acquisition.policy": policy,
             "acquisition.batch": batch,
@@ -199,14 +203,19 @@ def train_rvae(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the models and their cards.")],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the models; default: the picture's.")] = None,
     window_px: Annotated[int, typer.Option(metavar="PX", help="Side of a window.")] = 32,
+    shown: Annotated[
+        Literal["raw", "spectrum"], typer.Option("--input", metavar="raw|spectrum", help="What of a window is learnt.")
+    ] = "raw",
     rotation: Annotated[Rotation, typer.Option(metavar="full|small|none", help="What the content ignores.")] = "full",
-    translation: Annotated[bool, typer.Option(help="Whether the content ignores where the pattern sits.")] = True,
+    translation: Annotated[
+        bool | None, typer.Option(help="Whether the content ignores where the pattern sits; default: of raw windows.")
+    ] = None,
     content: Annotated[int, typer.Option(metavar="N", help="Latent variables besides angle and shift.")] = 3,
     steps: Annotated[int, typer.Option(metavar="N", help="Of the training, 128 windows each.")] = 1500,
     seed: Annotated[int, typer.Option(metavar="S")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Learn an autoencoder from the windows of a picture."""
+    """Learn an autoencoder from the windows of a picture, or from their spectra."""
     from probewise.app.training import train_rvae
 
     raise typer.Exit(
@@ -215,6 +224,7 @@ def train_rvae(
             out,
             name=name,
             window_px=window_px,
+            spectrum=shown == "spectrum",
             rotation=rotation,
             translation=translation,
             content=content,

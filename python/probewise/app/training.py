@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from probewise.training.autoencoder import Rotation
 
 PARTS = ("encoder", "decoder")
+SPOTS = 2.0  # rad per pixel: the spots of a spectrum are two or three pixels wide
 
 
 def train_rvae(
@@ -26,14 +27,15 @@ def train_rvae(
     *,
     name: str | None,
     window_px: int,
+    spectrum: bool,
     rotation: Rotation,
-    translation: bool,
+    translation: bool | None,
     content: int,
     steps: int,
     seed: int,
     as_json: bool,
 ) -> int:
-    """Learn the windows of `image`; NAME-encoder and NAME-decoder come into `out` with their cards."""
+    """Learn the windows of `image`, or their spectra; NAME-encoder and NAME-decoder come into `out` with cards."""
     for module in ("torch", "onnx"):
         if importlib.util.find_spec(module) is None:
             raise ConfigurationError(
@@ -50,8 +52,16 @@ def train_rvae(
     for part in PARTS:
         if (out / f"{called}-{part}.onnx").exists():
             raise ConfigurationError(f"--out: {out / f'{called}-{part}.onnx'} is there already, expected a new name")
+    if spectrum and translation:
+        raise ConfigurationError("--translation: got it with --input spectrum, which does not change with a shift")
+    if spectrum and window_px % 4:
+        raise ConfigurationError(f"--window-px: got {window_px} with --input spectrum, expected a multiple of 4")
+    moves = not spectrum if translation is None else translation
     try:
-        invariances = Invariances(window_px, rotation, translation, content)
+        if spectrum:
+            invariances = Invariances(window_px // 2 - 1, rotation, False, content, detail=SPOTS)
+        else:
+            invariances = Invariances(window_px, rotation, moves, content)
     except ValueError as problem:
         raise ConfigurationError(str(problem)) from problem
     if steps < 1:
@@ -59,7 +69,8 @@ def train_rvae(
     torch.set_num_threads(1)  # the same result on every machine with the same torch
     options: Sequence[str] = [
         "probewise", "models", "train", "rvae", "--image", image.name, "--window-px", str(window_px),
-        "--rotation", rotation, "--translation" if translation else "--no-translation",
+        "--input", "spectrum" if spectrum else "raw",
+        "--rotation", rotation, "--translation" if moves else "--no-translation",
         "--content", str(content), "--steps", str(steps), "--seed", str(seed),
     ]  # fmt: skip
     made = train_on_picture(
@@ -67,6 +78,7 @@ def train_rvae(
         out,
         called,
         invariances,
+        spectrum=spectrum,
         steps=steps,
         seed=seed,
         command=shlex.join(options),

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from probewise.descriptors.atom_columns import DIRECTIONS, OFF_CENTRE, column_names, describe_areas, describe_atoms
 from probewise.descriptors.basis import BasisReport
+from probewise.descriptors.column_picture import columns_picture
 from probewise.descriptors.components import Rule, constant_components
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
+from probewise.descriptors.gaps import without_gaps
 from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, IntArray, Segments
 
 PICOMETRES = ("spacing", *OFF_CENTRE)
@@ -92,12 +95,11 @@ class AtomWorkflow:
         return self._follower.column
 
     def describe(self, frame: Frame) -> Description:
-        """See `describe_atoms` and `describe_areas`."""
+        """See `describe_atoms` and `describe_areas`; what a path left open is filled (`without_gaps`)."""
+        frame, notices = without_gaps(frame)
         found = describe_atoms(self._look(frame), frame.shape, frame.pixel_nm, cells=self._cells)
-        if self._survey is None:
-            return found
-        shares = describe_areas(self._survey(frame), cells=self._cells)
-        return dataclasses.replace(found, extra=found.extra | shares)
+        shares = {} if self._survey is None else describe_areas(self._survey(frame), cells=self._cells)
+        return dataclasses.replace(found, extra=found.extra | shares, notices=notices)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int = 0) -> BasisReport:
         """Choose the column to follow from all visited sites; nothing is random, `seed` changes nothing.
@@ -151,6 +153,11 @@ class AtomWorkflow:
     def needs_refit(self, recent: Sequence[FloatArray]) -> bool:
         """Whether `refit_every` sites came since the component was chosen; `recent` has one entry a site."""
         return self.fitted and len(recent) >= self._refit_every
+
+    def picture(self, descriptions: Sequence[Description], frames: Sequence[Frame], path: str | Path) -> None:
+        """Write a PNG of the columns over the visited sites, see `columns_picture`."""
+        tables = [self.values(description) for description in descriptions]
+        columns_picture(descriptions, frames, self.columns, tables, (1 / self._cells, 1 / self._cells), path)
 
     def _scale(self, name: str, values: FloatArray) -> float:
         """Unit that a column is ranked in, see the class; infinite for one that is not ranked."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probewise._core import image as _image
-from probewise.descriptors.spectra import evenly_spread
+from probewise.descriptors.spectra import evenly_spread, spectrum_patches
 from probewise.inference import Card
 from probewise.types import Atoms, Float32Array, FloatArray, Frame, IntArray
 
@@ -67,20 +67,30 @@ def scaled(image: Float32Array, normalisation: str) -> Float32Array:
     return np.asarray((image - low) / (high - low if high > low else np.float32(1)))
 
 
-def cut_windows(frame: Frame, card: Card, step_px: int, cells: int) -> Cut:
-    """Windows from edge to edge at about `step_px` of the network's pixels.
+def window_px(card: Card) -> int:
+    """Side of the part of a frame that a patch is made of, in the network's pixels."""
+    side = card.input.patch_px or 0
+    return 2 * (side + 1) if card.normalisation == "spectrum" else side
+
+
+def cut_windows(frame: Frame, card: Card, step_px: int | None, cells: int) -> Cut:
+    """Windows from edge to edge at about `step_px` of the network's pixels, half a window where that is None.
 
     raises  ValueError for a frame that `on_grid` refuses, or that is smaller than a window
     """
-    image = scaled(on_grid(frame, card), card.normalisation)
-    side = card.input.patch_px or 0
-    corners = evenly_spread(image.shape, side, step_px)
-    patches = np.empty((len(corners), side, side), dtype=np.float32)
-    kept = np.empty(len(corners), dtype=np.int64)
-    _image.extract_patches(image, corners.astype(np.float64) + side // 2, False, False, patches, kept)
+    image = on_grid(frame, card)
+    window = window_px(card)
+    corners = evenly_spread(image.shape, window, max(1, window // 2) if step_px is None else step_px)
+    if card.normalisation == "spectrum":
+        patches = spectrum_patches(image, corners, window)
+    else:
+        patches = np.empty((len(corners), window, window), dtype=np.float32)
+        kept = np.empty(len(corners), dtype=np.int64)
+        middles = corners.astype(np.float64) + window // 2
+        _image.extract_patches(scaled(image, card.normalisation), middles, False, False, patches, kept)
     shape = np.array(image.shape, dtype=np.float64)
     area = np.full(cells**2, float(np.prod(frame.pixel_nm)) * float(np.prod(frame.shape)) / cells**2)
-    return Cut(patches, (corners + side / 2) / shape, np.zeros(len(corners), dtype=np.int64), area)
+    return Cut(patches, (corners + window / 2) / shape, np.zeros(len(corners), dtype=np.int64), area)
 
 
 def cut_about_atoms(frame: Frame, card: Card, look: Callable[[Frame], Atoms], cells: int) -> Cut:

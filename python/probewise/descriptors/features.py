@@ -11,6 +11,7 @@ from probewise.descriptors.gaps import coverage, filled
 from probewise.descriptors.peaks import SPACING_RANGE_NM, expected_peaks, peaks_at
 from probewise.descriptors.spectra import (
     Convention,
+    above_noise,
     spectra_at,
     spectrum_frequencies,
     spread_corners,
@@ -29,8 +30,7 @@ class FrameSpectra:
     Contrast: the frame is divided by its mean, so that beam current and gain drop out, and each window loses its
     mean, which leaks into low frequencies. Differences of brightness within a frame stay; the brightness of a window
     itself is the value "intensity".
-    Noise: from every magnitude two medians of its spectrum are taken off and what is below is zero. Nearly all bins
-    hold shot noise only, whose magnitude is Rayleigh distributed: 94 % of them lie under twice the median.
+    Noise: from every magnitude two medians of its spectrum are taken off and what is below is zero (`above_noise`).
     Periods over 1 nm are left out, where pixels are fine enough to show shorter ones.
     Length: each spectrum is brought to unit length, so that fringes that fade with defocus, tilt or contamination do
     not pass for another phase; a window of noise alone stays at a quarter of it.
@@ -151,11 +151,4 @@ class FrameSpectra:
         self._window = side
 
     def _features(self, spectra: Float32Array) -> Float32Array:
-        kept = np.ascontiguousarray(spectra[:, self._kept])
-        median = np.median(kept, axis=1, keepdims=True)
-        np.maximum(kept - 2 * median, 0, out=kept)
-        if self._convention == "log":
-            np.log1p(kept, out=kept)
-        # Of noise alone 0.1 median a bin is left; four times as much in quadrature keeps empty windows short.
-        length = np.hypot(np.linalg.norm(kept, axis=1, keepdims=True), 0.4 * median * np.sqrt(kept.shape[1]))
-        return np.asarray(np.divide(kept, length, out=np.zeros_like(kept), where=length > 0))
+        return above_noise(np.ascontiguousarray(spectra[:, self._kept]), self._convention)

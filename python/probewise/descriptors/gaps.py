@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from probewise.descriptors.spectra import tapered_means
-from probewise.types import BoolArray, Float32Array, FloatArray, IntArray, ScanPath
+from probewise.types import BoolArray, Float32Array, FloatArray, Frame, IntArray, RasterROI, ScanPath
 
 # Share of a window, tapered, that samples and the pixels next to them must cover. A window of the whole frame under a
 # spiral, which leaves the corners out, has 0.94.
@@ -37,9 +37,10 @@ class Coverage:
         if self.sampled.all():
             return None
         filled, far = float((self.near & ~self.sampled).mean()), float((~self.near).mean())
+        left_out = f"; {self.windows - len(self.corners)} of {self.windows} windows left out" if self.windows else ""
         return (
             f"pixels without a sample: {filled:.1%} of the frame filled from neighbours, {far:.1%} left without "
-            f"contrast; {self.windows - len(self.corners)} of {self.windows} windows left out"
+            f"contrast{left_out}"
         )
 
 
@@ -48,10 +49,7 @@ def coverage(path: ScanPath, corners: IntArray, window: int) -> Coverage:
 
     raises  ValueError when it covers none of them well enough
     """
-    rows, cols = path.shape
-    sampled = np.zeros((rows, cols), dtype=bool)
-    sampled.reshape(-1)[path.pixel[path.pixel >= 0]] = True
-    near = np.asarray(_sums(sampled.astype(np.float32)) > 0)
+    sampled, near = covered(path)
     shares = tapered_means(near.astype(np.float32), corners, window)
     kept = shares >= LEAST_COVERED
     if not kept.any():
@@ -74,6 +72,42 @@ def filled(image: Float32Array, cover: Coverage) -> tuple[Float32Array, float]:
     mean = float(known.mean(where=cover.near, dtype=np.float64))
     known[~cover.near] = mean
     return known, mean
+
+
+def without_gaps(frame: Frame) -> tuple[Frame, tuple[str, ...]]:
+    """The frame's first channel as a raster without gaps, and what was filled; a raster frame as it is.
+
+    raises  ValueError where `whole` refuses its path
+    """
+    if isinstance(frame.scan, RasterROI):
+        return frame, ()
+    cover = whole(frame.scan)
+    image, _ = filled(frame.image(0), cover)
+    notice = cover.notice()
+    raster = RasterROI(frame.shape, int(frame.scan.dwell_ns[0]))
+    plain = replace(frame, counts=image[None], channels=frame.channels[:1], scan=raster, valid=image.size)
+    return plain, () if notice is None else (notice,)
+
+
+def whole(path: ScanPath) -> Coverage:
+    """What `path` covers of a frame that is looked at as a whole.
+
+    raises  ValueError when samples and the pixels next to them cover less than `LEAST_COVERED` of it
+    """
+    sampled, near = covered(path)
+    if near.mean() < LEAST_COVERED:
+        raise ValueError(
+            f"samples and the pixels next to them cover {near.mean():.0%} of the frame, expected at least "
+            f"{LEAST_COVERED:.0%}"
+        )
+    return Coverage(sampled, near, np.zeros((0, 2), dtype=np.int64), np.zeros(0), 0)
+
+
+def covered(path: ScanPath) -> tuple[BoolArray, BoolArray]:
+    """(rows, cols) bool: pixels that a sample fell into, and those with one of the eight around them."""
+    sampled = np.zeros(path.shape, dtype=bool)
+    sampled.reshape(-1)[path.pixel[path.pixel >= 0]] = True
+    return sampled, np.asarray(_sums(sampled.astype(np.float32)) > 0)
 
 
 def _sums(values: Float32Array) -> Float32Array:

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from probewise.descriptors.basis import BasisReport, residual_limit
+from probewise.descriptors.column_picture import Manifold, columns_picture
 from probewise.descriptors.components import Rule
-from probewise.descriptors.cut_patches import cut_about_atoms, cut_windows
+from probewise.descriptors.cut_patches import cut_about_atoms, cut_windows, window_px
 from probewise.descriptors.following import Follower, Sense, State, mean_of_finite
-from probewise.descriptors.latents import LatentEncoder, angle_terms
+from probewise.descriptors.gaps import without_gaps
+from probewise.descriptors.latents import LatentEncoder, angle_terms, draw_content
 from probewise.descriptors.outliers import Bulk, Bulks, bulks_of
-from probewise.inference import LatentLayout
+from probewise.inference import LatentLayout, Model
 from probewise.inference.card import Rotation
 from probewise.types import Atoms, Description, Float32Array, FloatArray, Frame, IntArray
 
@@ -24,17 +28,20 @@ RULES = ("rare", "max-variance")
 LEAST_SITES = 12
 _LABEL, _AREA = "label", "area_nm2"
 _NEIGHBOURS = 6
+_DRAWN = 7  # pictures along each side of the manifold
 
 
 class LatentWorkflow:
     """Latent variables of patches about the atoms of a frame, or of windows spread over it.
 
     encoder      a `LatentEncoder`; None for a workflow that is restored and values what was described before
+    decoder      that belongs to the encoder, for `picture`
     look         finds the atoms of a frame that patches are cut about, in its pixels; None: windows
-    step_px      of the windows, in pixels of the network's grid; None: half a patch
-    component    "rare" or "max-variance" among the content, a column's index or name, a callable that is given all
-                 columns of all patches (n, columns), or a template: a patch (side, side) float32 scaled as the
-                 encoder's are, whose most unusual content is followed
+    step_px      of the windows, in pixels of the network's grid; None: half a window
+    component    "rare": "outlier" of patches about atoms, and of windows a rule among the content, as "max-variance"
+                 is; a column's index or name, a callable that is given all columns of all patches (n, columns), or a
+                 template: a patch (side, side) float32 scaled as the encoder's are, whose most unusual content is
+                 followed
     sense        of `Follower`
     refit_every  sites after which the statistics of the bulk are taken again
     cells        along a side of the frame, for the columns that count patches
@@ -46,8 +53,8 @@ class LatentWorkflow:
                      high at walls and boundaries
     "outlier"        robust Mahalanobis distance of the content from the bulk of all visited patches of the same label
     "density"        patches per nm^2 of the frame
-    A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond the limit per
-    nm^2, and 0 for "outlier" and "density" of a site without patches.
+    A site's value is the mean of the followed column, but for "outlier" the number of its patches beyond
+    `outlier_limit` per nm^2, and 0 for "outlier" and "density" of a site without patches.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class LatentWorkflow:
         encoder: LatentEncoder | None,
         look: Callable[[Frame], Atoms] | None = None,
         *,
+        decoder: Model | None = None,
         step_px: int | None = None,
         component: Rule = "rare",
         sense: Sense = "auto",
@@ -70,17 +78,21 @@ class LatentWorkflow:
         self._encoder = encoder
         self._layout = None if encoder is None else encoder.layout
         self._look = look
+        self._decoder = decoder
         self._cells = cells
         if isinstance(component, str) and encoder is not None and component not in (*RULES, *self.columns):
             known = ", ".join((*RULES, *self.columns))
             raise ValueError(f"got {component!r}, expected an index, a template or one of {known}")
         self._every_column = callable(component)
         self._step = step_px
-        self._follower = Follower(component, sense)
+        # A few unlike atoms hardly move a mean; a phase is in each of its windows.
+        of_atoms = isinstance(component, str) and component == "rare" and look is not None
+        self._follower = Follower(OUTLIER if of_atoms else component, sense)
         self._towards = -1.0 if sense == "minimise" else 1.0
         self._refit_every = refit_every
         self._bulk: Bulks | None = None
         self._limit = np.inf
+        self._beyond = np.inf
 
     @property
     def fitted(self) -> bool:
@@ -106,22 +118,27 @@ class LatentWorkflow:
 
     @property
     def outlier_limit(self) -> float:
-        """Distance beyond which a patch is an outlier."""
-        return self._fit_of().limit
+        """Distance beyond which lie one normal patch in 10,000, and no patch of half of the sites.
+
+        Real content is not normal; what the median site holds is nothing rare.
+        """
+        self._fit_of()
+        return self._beyond
 
     def describe(self, frame: Frame) -> Description:
         """Latent variables of the patches of the frame's first channel.
 
-        raises  ValueError for a non-finite pixel, a frame smaller than a window, or pixels outside the card's range
+        raises  ValueError for a non-finite pixel, a frame smaller than a window, pixels outside the card's range, or a
+                path that leaves too much of the frame unseen (`without_gaps`)
         """
-        encoder = self._encoder_of()
-        card = encoder.model.card
+        card = self._encoder_of().model.card
+        frame, notices = without_gaps(frame)
         if self._look is None:
-            step = max(1, encoder.side_px // 2) if self._step is None else self._step
-            cut = cut_windows(frame, card, step, self._cells)
+            cut = cut_windows(frame, card, self._step, self._cells)
         else:
             cut = cut_about_atoms(frame, card, self._look, self._cells)
-        return self.describe_patches(cut.patches, cut.centre_yx, label=cut.label, area_nm2=cut.area_nm2)
+        found = self.describe_patches(cut.patches, cut.centre_yx, label=cut.label, area_nm2=cut.area_nm2)
+        return replace(found, notices=notices) if notices else found
 
     def describe_patches(
         self,
@@ -184,6 +201,7 @@ class LatentWorkflow:
             )
         )
         left = [self.residual(description) for description in descriptions if len(description.features)]
+        self._beyond = max(self._bulk.limit, float(np.median([patches.max() for patches in left])))
         self._limit = residual_limit([float(patches.mean()) for patches in left])
         variance = content.var(axis=0)
         return BasisReport(
@@ -233,7 +251,7 @@ class LatentWorkflow:
         centres = description.centre_yx
         cell = np.minimum((centres * self._cells).astype(np.int64), self._cells - 1) @ np.array([self._cells, 1])
         if self._follower.name == OUTLIER and len(centres):
-            cell = cell[self.residual(description) > self._fit_of().limit]
+            cell = cell[self.residual(description) > self._beyond]
         return np.bincount(cell, minlength=self._cells**2)
 
     def _per_area(self, density: FloatArray) -> FloatArray:
@@ -264,6 +282,7 @@ class LatentWorkflow:
             "bulk_centre": np.stack([one.centre for one in bulk.each]),
             "bulk_whitening": np.stack([one.whitening for one in bulk.each]),
             "bulk_limit": bulk.limit,
+            "outlier_limit": self._beyond,
             "limit": self._limit,
         }
 
@@ -281,6 +300,7 @@ class LatentWorkflow:
         self._bulk = Bulks(np.asarray(state["bulk_labels"], dtype=np.int64), each)
         self._follower.restore(state)
         self._limit = float(cast(float, state["limit"]))
+        self._beyond = float(cast(float, state["outlier_limit"]))
 
     def _content(self, description: Description) -> FloatArray:
         return description.features[:, 3:].astype(np.float64)
@@ -303,6 +323,19 @@ class LatentWorkflow:
     def _symmetry(self) -> int:
         return self._layout_of().symmetry or 1
 
+    def picture(self, descriptions: Sequence[Description], frames: Sequence[Frame], path: str | Path) -> None:
+        """Write a PNG of the columns over the visited sites, on top what the decoder draws; see `columns_picture`."""
+        card = self._encoder_of().model.card
+        tables = [self.values(description) for description in descriptions]
+        content = np.concatenate([self._content(description) for description in descriptions])
+        manifold = None if self._decoder is None or content.shape[1] < 2 else _manifold(self._decoder, content)
+        pixel = np.array(frames[0].pixel_nm)
+        native = pixel if card.pixel_nm is None else np.full(2, card.pixel_nm.native)
+        part = window_px(card) * native / (pixel * frames[0].shape)
+        columns_picture(
+            descriptions, frames, self.columns, tables, (float(part[0]), float(part[1])), path, manifold=manifold
+        )
+
     def _encoder_of(self) -> LatentEncoder:
         if self._encoder is None:
             raise ValueError("the workflow has no encoder, expected one to describe a frame")
@@ -317,6 +350,15 @@ class LatentWorkflow:
         if self._bulk is None:
             raise ValueError("the workflow has no statistics yet, expected fit() or restore() first")
         return self._bulk
+
+
+def _manifold(decoder: Model, content: FloatArray) -> Manifold:
+    low, high = np.percentile(content[:, :2], (1, 99), axis=0)
+    first, second = (np.linspace(low[axis], high[axis], _DRAWN) for axis in (0, 1))
+    grid = np.tile(np.median(content, axis=0), (_DRAWN**2, 1))
+    grid[:, 0], grid[:, 1] = np.tile(first, _DRAWN), np.repeat(second, _DRAWN)
+    drawn = draw_content(decoder, grid)
+    return Manifold(drawn.reshape(_DRAWN, _DRAWN, *drawn.shape[1:]), content[:, :2], low, high)
 
 
 def _labels(description: Description) -> IntArray:

@@ -12,6 +12,14 @@ from probewise.inference import Model, load_model
 from probewise.types import Float32Array, FloatArray, Latents
 
 _BATCH = 4096  # patches in one call: a bound on its memory and its time
+_DRAWN = 16  # decoders evaluate every pixel by itself
+
+
+def draw_content(decoder: Model, content: FloatArray) -> Float32Array:
+    """Patches (n, side, side) that a decoder draws of content (n, k), angle and shift 0."""
+    latents = np.zeros((len(content), 3 + content.shape[1]), dtype=np.float32)
+    latents[:, 3:] = content
+    return np.concatenate([decoder.run(latents[first : first + _DRAWN])[0] for first in range(0, len(latents), _DRAWN)])
 
 
 class LatentEncoder:

@@ -26,27 +26,33 @@ class SpectrumPeaks:
 
     per_nm       (windows, peaks, 2) float64, (y, x) frequency in 1/nm; NaN where a window has no such peak
     power        (windows, peaks) float64, squared magnitude at the peak, 0 where there is none
+    phase_step   (windows, peaks) float64, how far the phase at the peak differs between a quarter of the window and the
+                 whole, at most, radians; NaN where there is none
     expected     (peaks, 2) float64, the frame's peaks near which they were sought
     """
 
     per_nm: FloatArray
     power: FloatArray
+    phase_step: FloatArray
     expected: FloatArray
 
     def spacings_nm(self) -> FloatArray:
         """Lattice spacings 1/|g|, (windows, peaks)."""
         return np.asarray(1 / np.hypot(self.per_nm[..., 0], self.per_nm[..., 1]))
 
-    def undisturbed(self, share: float = 0.75) -> BoolArray:
-        """(windows, peaks) bool: the peak has at least `share` of the power of the frame's best window.
+    def undisturbed(self, share: float = 0.75, phase_step: float = 0.15) -> BoolArray:
+        """(windows, peaks) bool: the peak has at least `share` of the power of the frame's best window, and its phase
+        differs between quarters of the window by less than `phase_step` from the whole.
 
-        Where two lattices meet in a window their waves are out of step: the peak loses power and its position is no
-        longer a spacing. On the simulated `strained` specimen leaving such windows out raises the correlation of a
-        site's mean spacing with its strained area from 0.6-0.7 to 0.96-0.97 (3 seeds).
+        Where two lattices meet in a window their waves are out of step: the peak loses power, its phase jumps, and its
+        position is no longer a spacing. In the middle of a window the default `share` tells jumps of 1.5 rad and more,
+        the default `phase_step` those over 0.9 rad, which shift a spacing by 3 % in a window of 10 periods; what is
+        left shifts it by less. Of all windows of the simulated `strained` 95 % stay below 0.2 rad.
         """
         if not self.power.size:
             return np.zeros(self.power.shape, dtype=bool)
-        return np.asarray((self.power > 0) & (self.power >= share * self.power.max(axis=0)))
+        strong = (self.power > 0) & (self.power >= share * self.power.max(axis=0))
+        return np.asarray(strong & (self.phase_step < phase_step))
 
     def mean_spacing_nm(self) -> FloatArray:
         """1/sqrt(|g1 x g2|) of the first two peaks, (windows,): one number for a change of the periodicity that does
@@ -146,13 +152,13 @@ def peaks_at(
     taper = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2
     _core.taper_windows(image, corners, taper.astype(np.float32), 1.0, True, windows, means)
     positions = np.ascontiguousarray(np.tile(expected * pixel, (len(corners), 1, 1)))
-    power = np.empty(positions.shape[:2])
-    _core.refine_peaks(windows, _REACH_BINS, positions, power)
+    power, phase_step = np.empty(positions.shape[:2]), np.empty(positions.shape[:2])
+    _core.refine_peaks(windows, _REACH_BINS, positions, power, phase_step)
     # By Parseval the sum of squares is the mean power over all bins.
     floor = _LEAST_POWER_RATIO * np.einsum("wij,wij->w", windows, windows, dtype=np.float64)
     lost = power < floor[:, None]
-    positions[lost], power[lost] = np.nan, 0.0
-    return SpectrumPeaks(positions / pixel, power, expected)
+    positions[lost], power[lost], phase_step[lost] = np.nan, 0.0, np.nan
+    return SpectrumPeaks(positions / pixel, power, phase_step, expected)
 
 
 def _vertex(power: FloatArray) -> tuple[FloatArray, float]:

@@ -55,8 +55,8 @@ def ask_choices(descriptions: Sequence[Description], workflow: LinearWorkflow) -
                 name=workflow.columns[index],
                 explained=float(workflow.explained[index]),
                 skewness=float(np.mean(centred**3)) / spread**3 if spread > 0 else 0.0,
-                highest=_extremes(tables, index, 1.0),
-                lowest=_extremes(tables, index, -1.0),
+                highest=extremes(tables, index, 1.0),
+                lowest=extremes(tables, index, -1.0),
                 followed=index == workflow.component,
             )
         )
@@ -100,27 +100,41 @@ def component_picture(
         picks = [*choice.highest, *choice.lowest]
         patches = [_patch(frames[site], descriptions[site], window, workflow.window_px) for site, window in picks]
         low, high = np.percentile(np.stack(patches), (1, 99))
-        for place, axis in enumerate(row[2:]):
-            axis.set_axis_off()
-            if place % _EXTREMES == 0:
-                side = "highest" if place < _EXTREMES else "lowest"
-                axis.set_title(f"{side}, {low:.3g} to {high:.3g} counts", size=7, loc="left")
-            if place % _EXTREMES < len(choice.highest):
-                pick = place if place < _EXTREMES else len(choice.highest) + place - _EXTREMES
-                axis.imshow(patches[pick], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-                site = picks[pick][0]
-                axis.text(0.02, 0.98, f"site no. {site}", transform=axis.transAxes, va="top", size=6, color="yellow")
+        for side, chosen in (("highest", choice.highest), ("lowest", choice.lowest)):
+            cells = row[2 : 2 + _EXTREMES] if side == "highest" else row[2 + _EXTREMES :]
+            cut = [_patch(frames[site], descriptions[site], window, workflow.window_px) for site, window in chosen]
+            grey_patches(cells, cut, side, [f"site no. {site}" for site, _ in chosen], (float(low), float(high)))
     figure.savefig(path, dpi=110)
 
 
-def window_positions_nm(frame: Frame, description: Description) -> FloatArray:
-    """Centres of the windows from the centre of the survey field, (windows, 2) as (y, x); rotation is left out."""
+def positions_nm(frame: Frame, centre_yx: FloatArray) -> FloatArray:
+    """Places (n, 2), fractions of a frame, in nm from the centre of the survey field; rotation is left out."""
     fov, shift = np.array(frame.context.fov_nm), np.array(frame.context.shift_nm)
     centre, size = np.array([0.5, 0.5]), np.array([1.0, 1.0])
     if isinstance(frame.scan, RasterROI):
         centre, size = np.array(frame.scan.centre_yx), np.array(frame.scan.size_yx)
-    inside = centre + (description.centre_yx - 0.5) * size
+    inside = centre + (centre_yx - 0.5) * size
     return np.asarray(shift + (inside - 0.5) * fov)
+
+
+def grey_patches(
+    axes: Sequence[Axes],
+    patches: Sequence[Float32Array],
+    title: str,
+    labels: Sequence[str],
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """Draw patches in a row on one grey scale: `limits`, or from their 1st to their 99th percentile."""
+    for axis in axes:
+        axis.set_axis_off()
+    if not patches:
+        return
+    counts = np.concatenate([patch.ravel() for patch in patches])
+    low, high = np.percentile(counts[np.isfinite(counts)], (1, 99)) if limits is None else limits
+    axes[0].set_title(f"{title}, {low:.3g} to {high:.3g} counts", size=7, loc="left")
+    for axis, patch, label in zip(axes, patches, labels, strict=False):
+        axis.imshow(patch, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        axis.text(0.02, 0.98, label, transform=axis.transAxes, va="top", size=6, color="yellow")
 
 
 def _draw_map(
@@ -133,7 +147,7 @@ def _draw_map(
     from matplotlib.collections import PolyCollection
 
     places = np.concatenate(
-        [window_positions_nm(frame, description) for frame, description in zip(frames, descriptions, strict=True)]
+        [positions_nm(frame, seen.centre_yx) for frame, seen in zip(frames, descriptions, strict=True)]
     )
     half = np.array(frames[0].pixel_nm) * workflow.step_px / 2
     corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * half
@@ -172,8 +186,9 @@ def _patch(frame: Frame, description: Description, window: int, side: int) -> Fl
     return image[row : row + side, col : col + side]
 
 
-def _extremes(tables: list[FloatArray], index: int, sign: float) -> tuple[tuple[int, int], ...]:
-    best = [int(np.argmax(sign * table[:, index])) for table in tables]
-    height = np.array([sign * table[window, index] for table, window in zip(tables, best, strict=True)])
-    sites = np.argsort(-height, kind="stable")[:_EXTREMES]
-    return tuple((int(site), best[site]) for site in sites)
+def extremes(tables: Sequence[FloatArray], index: int, sign: float) -> tuple[tuple[int, int], ...]:
+    """((site, place), ...) of the largest values of sign * column, one place a site, in order."""
+    signed = [np.where(np.isfinite(table[:, index]), sign * table[:, index], -np.inf) for table in tables]
+    best = [(site, int(np.argmax(values))) for site, values in enumerate(signed) if np.isfinite(values).any()]
+    best.sort(key=lambda pick: -signed[pick[0]][pick[1]])
+    return tuple(best[:_EXTREMES])

@@ -159,6 +159,53 @@ def spectra_at(
     return spectra, means
 
 
+def above_noise(spectra: Float32Array, convention: Convention = "hamming") -> Float32Array:
+    """Spectra (n, f) without the floor of their noise, of unit length each; shorter where noise is all there is.
+
+    Nearly all bins hold shot noise only, whose magnitude is Rayleigh distributed: 94 % of them lie under twice the
+    median, which is taken off; what is below is zero.
+    """
+    median = np.median(spectra, axis=1, keepdims=True)
+    kept = np.maximum(spectra - 2 * median, 0)
+    if convention == "log":
+        np.log1p(kept, out=kept)
+    # Of noise alone 0.1 median a bin is left; four times as much in quadrature keeps empty windows short.
+    length = np.hypot(np.linalg.norm(kept, axis=1, keepdims=True), 0.4 * median * np.sqrt(kept.shape[1]))
+    return np.asarray(np.divide(kept, length, out=np.zeros_like(kept), where=length > 0))
+
+
+def spectrum_patches(image: Float32Array, corners: IntArray, window: int) -> Float32Array:
+    """Magnitude spectra of windows as pictures, (n, side, side) float32 with side = window / 2 - 1.
+
+    Frequency 0 is in the middle; the central half of each axis is kept. The image is divided by its mean and each
+    window loses its own, so that neither beam current nor brightness shows; frequencies below two bins, where they
+    leak to, are 0. The noise's floor is taken off (`above_noise`), and the root mean square of a picture is about 1.
+    Moving the pattern within the window changes nothing; the picture has the symmetry 2.
+
+    image    (rows, cols) float32, C-contiguous, finite
+    corners  (n, 2) int64 top left pixels
+    window   side, pixels, a multiple of 4
+    raises   ValueError for a window that is not
+    """
+    if window < 16 or window % 4:
+        raise ValueError(f"window is {window}, expected a multiple of 4 pixels, at least 16")
+    mean = float(image.mean(dtype=np.float64))
+    if mean > 0:
+        half, _ = spectra_at(image, corners, window, scale=1 / mean, subtract_mean=True)
+    else:  # nothing but read noise about zero: no contrast to speak of
+        half = np.zeros_like(spectra_at(image, corners, window)[0])
+    low = np.linalg.norm(spectrum_frequencies(window) * window, axis=1) < 2
+    half[:, low] = 0
+    keep = window // 4
+    right = above_noise(half).reshape(len(half), 2 * keep, keep + 1)[:, 1:]
+    side = 2 * keep - 1
+    out = np.empty((len(half), side, side), dtype=np.float32)
+    out[:, :, keep - 1 :] = right[:, :, :keep]
+    out[:, :, : keep - 1] = right[:, ::-1, keep - 1 : 0 : -1]
+    out *= side / np.sqrt(2)  # a half has unit length
+    return out
+
+
 def tapered_means(image: Float32Array, corners: IntArray, window: int) -> FloatArray:
     """Means of the windows at `corners` under the taper of their spectra, (windows,)."""
     means = np.empty(len(corners), dtype=np.float64)

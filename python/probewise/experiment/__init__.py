@@ -8,9 +8,21 @@ from probewise.experiment.experiment import Experiment as Experiment
 from probewise.experiment.loading import load as load
 from probewise.experiment.run import Run as Run
 from probewise.experiment.run import open_run as open_run
+from probewise.experiment.second_look import atom_sites as atom_sites
 from probewise.experiment.states import SiteState as SiteState
 from probewise.experiment.states import Step as Step
 from probewise.experiment.summary import Summary as Summary
 from probewise.experiment.values import Values as Values
 
-__all__ = ["Configuration", "Experiment", "Run", "SiteState", "Step", "Summary", "Values", "load", "open_run"]
+__all__ = [
+    "Configuration",
+    "Experiment",
+    "Run",
+    "SiteState",
+    "Step",
+    "Summary",
+    "Values",
+    "atom_sites",
+    "load",
+    "open_run",
+]

@@ -123,11 +123,19 @@ class Belief:
         self.gp.tell(unique, (told.values - self.offset) / self.scale, noise=noise)
 
     def replace(self, candidates: list[IntArray], values: list[FloatArray]) -> None:
-        """New values for all frames after a change of basis; where they stand does not change."""
+        """New values for all frames after a change of basis; another column may be finite at other candidates."""
+        moved = False
         for told, indices, raw in zip(self.told, candidates, values, strict=True):
             unique, inverse = np.unique(indices, return_inverse=True)
-            assert np.array_equal(unique, told.candidates)
+            moved = moved or not np.array_equal(unique, told.candidates)
+            told.candidates = unique
             told.values, _ = combine(raw, None, inverse, len(unique))
+        if moved:
+            self.gp.reset()
+            self.gp.tell(
+                np.concatenate([told.candidates for told in self.told]),
+                np.concatenate([told.values for told in self.told]),
+            )
         self.standardise()
 
     def standardise(self) -> None:

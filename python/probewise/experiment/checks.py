@@ -49,10 +49,10 @@ def _component(c: Configuration) -> Iterator[str]:
     if c.component.by == "index" and c.component.index is None:
         yield "component.by is 'index' but component.index is not set"
     if c.descriptor.workflow != "linear":  # the models say which columns there are
-        if c.descriptor.workflow == "dcnn" and (by == "ask" or (isinstance(by, str) and by.endswith(".npy"))):
+        if c.descriptor.workflow == "dcnn" and isinstance(by, str) and by.endswith(".npy"):
             yield (
-                f"component.by is {by!r} with descriptor.workflow {c.descriptor.workflow!r}, expected a rule, an index "
-                f"or the name of a column"
+                f"component.by is {by!r} with descriptor.workflow 'dcnn', expected a rule, an index or the name of a "
+                f"column: atoms have no picture"
             )
         return
     if isinstance(by, str) and by not in (*RULES, *COLUMNS) and not by.endswith(".npy"):

@@ -163,6 +163,7 @@ def _latent_workflow(configuration: Configuration, component: Any, networks: Net
         return LatentWorkflow(
             LatentEncoder(networks.encoder[0]) if networks.encoder else None,
             _look(networks, table.of) if networks.atoms else None,
+            decoder=networks.decoder[0] if networks.decoder else None,
             step_px=table.step_px,
             component=component,
             sense=configuration.component.sense,

@@ -39,6 +39,9 @@ def with_hooks(
         measure["scalarize"] = getattr(scalarize, "__qualname__", type(scalarize).__name__)
     if callable(chosen.get("by")) or isinstance(chosen.get("by"), np.ndarray):
         component, chosen["by"] = chosen["by"], "callback"
+    listed = plain.get("sites", {}).get("list")
+    if isinstance(listed, np.ndarray):
+        plain["sites"]["list"] = listed.tolist()
     opened = None
     if isinstance(instrument, str):
         plain.setdefault("instrument", {})["uri"] = instrument

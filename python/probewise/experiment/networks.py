@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probewise.errors import ConfigurationError, ModelError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from probewise.inference import Model
 
 SHIPPED = {"dcnn": ("atoms", "segments")}
-ENCODER = "-encoder"
+ENCODER, DECODER = "-encoder", "-decoder"
 ANY = 16
 # Of each kind the least and the most that a workflow takes, and what such a model does.
 WANTED = {
@@ -72,12 +73,14 @@ class Networks:
                 f"{model.card.name!r}"
             )
         for model in self.encoder:
-            span, side_px = model.card.pixel_nm, model.card.input.patch_px or 0
-            needed = side_px * (1.0 if span is None else span.native / pixel_nm)
+            from probewise.descriptors.cut_patches import window_px
+
+            span = model.card.pixel_nm
+            needed = window_px(model.card) * (1.0 if span is None else span.native / pixel_nm)
             if min(shape) < needed:
                 raise ConfigurationError(
                     f"sites.side_nm gives frames of {shape[0]} x {shape[1]} px, expected at least the {needed:.0f} px "
-                    f"of a patch of the model {model.card.name!r}"
+                    f"that the model {model.card.name!r} looks at together"
                 )
 
     def check_journalled(self, journalled: Sequence[Mapping[str, Any]]) -> None:
@@ -110,11 +113,11 @@ def open_networks(configuration: Configuration) -> Networks:
         encoders = [name for name in models.names() if name.endswith(ENCODER)]
         raise ConfigurationError(
             f"descriptor.models is not set, expected an encoder and, for patches about atoms, what finds them: "
-            f'["atoms", NAME] with NAME one of {", ".join(encoders)} or the path of a .onnx file'
+            f'["atoms", NAME] (--model atoms --model NAME) with NAME one of {", ".join(encoders)} or a .onnx file'
         )
     opened: dict[str, list[Model]] = {"atoms": [], "segments": [], "encoder": [], "decoder": []}
     device = "cpu" if configuration.run.device == "auto" else configuration.run.device
-    for name in table.models or SHIPPED[table.workflow]:
+    for name in (*(table.models or SHIPPED[table.workflow]), *_decoders(configuration)):
         model = load_model(name, device=device)
         opened[model.card.kind].append(model)
     found = {kind: [model.card.name for model in several] for kind, several in opened.items() if several}
@@ -134,6 +137,11 @@ def open_networks(configuration: Configuration) -> Networks:
                 f"descriptor.of holds {name!r}, expected classes of the model that finds atoms: "
                 f"{', '.join(known) or 'there is none among descriptor.models'}"
             )
+    if networks.atoms and any(model.card.normalisation == "spectrum" for model in networks.encoder):
+        raise ConfigurationError(
+            f"descriptor.models is {list(table.models)}, expected none that finds atoms: "
+            f"{networks.encoder[0].card.name!r} reads spectra of windows"
+        )
     for decoder in networks.decoder:
         ours, theirs = networks.encoder[0].card, decoder.card
         if (ours.latent, ours.input.patch_px) != (theirs.latent, theirs.input.patch_px):
@@ -142,6 +150,28 @@ def open_networks(configuration: Configuration) -> Networks:
                 f"expected the decoder that it was trained with"
             )
     return networks
+
+
+def _decoders(configuration: Configuration) -> list[str]:
+    """To ask a person: NAME-decoder that stands beside NAME-encoder, unless one is named."""
+    from probewise import models
+
+    named = configuration.descriptor.models
+    if configuration.component.by != "ask" or any(_stem(name).endswith(DECODER) for name in named):
+        return []
+    found = []
+    for name in named:
+        beside = name.removesuffix(".onnx").removesuffix(ENCODER) + DECODER
+        if _stem(name).endswith(ENCODER):
+            if name in models.names() and beside in models.names():
+                found.append(beside)
+            elif Path(f"{beside}.onnx").is_file():
+                found.append(f"{beside}.onnx")
+    return found
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".onnx")
 
 
 def _brief(models: Mapping[str, str]) -> str:

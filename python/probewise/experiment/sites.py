@@ -182,14 +182,17 @@ class SiteScans:
 
 
 def _check_coverage(path: ScanPath, configuration: Configuration, pixel_nm: float) -> None:
-    """Refuse a path that fills no window of the descriptor."""
-    from probewise.descriptors.gaps import coverage
+    """Refuse a path that fills no window of the descriptor, or too little of what a network looks at."""
+    from probewise.descriptors.gaps import coverage, whole
     from probewise.descriptors.spectra import spread_corners, window_and_step
 
     table = configuration.descriptor
-    window, step = window_and_step(table.window_px, table.step_px, pixel_nm, path.shape)
     try:
-        coverage(path, spread_corners(path.shape, window, step), window)
+        if table.workflow == "linear":
+            window, step = window_and_step(table.window_px, table.step_px, pixel_nm, path.shape)
+            coverage(path, spread_corners(path.shape, window, step), window)
+        else:
+            whole(path)
     except ValueError as error:
         raise ConfigurationError(f"scan.path is {configuration.scan.path!r}: {error}") from error
 

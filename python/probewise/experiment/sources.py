@@ -88,6 +88,8 @@ def open_by_configuration(configuration: Configuration) -> Any:
         if "argument" not in str(error):
             raise
         raise ConfigurationError(f"instrument.options: {error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"instrument: {error}") from error
 
 
 class LiveSource:

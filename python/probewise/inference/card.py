@@ -22,7 +22,7 @@ Kind: TypeAlias = Literal["atoms", "segments", "encoder", "decoder"]
 Axes: TypeAlias = Literal["N1HW", "NHW", "NF"]
 Activation: TypeAlias = Literal["none", "sigmoid", "softmax", "log_softmax"]
 Background: TypeAlias = Literal["last", "absent"]
-Normalisation: TypeAlias = Literal["robust", "minmax", "none"]
+Normalisation: TypeAlias = Literal["robust", "minmax", "none", "spectrum"]
 Rotation: TypeAlias = Literal["full", "small", "none"]
 
 SCHEMA = 1
@@ -146,6 +146,10 @@ class Card:
         _within("input.multiple_of", self.input.multiple_of, 1, 256)
         if autoencoder and self.input.patch_px is not None:
             _within("input.patch_px", self.input.patch_px, 4, 512)
+        if self.normalisation == "spectrum":
+            _want(autoencoder, "normalisation", self.normalisation, f"one of frames ({self.kind})")
+            odd = self.input.patch_px is None or self.input.patch_px % 2 == 1
+            _want(odd, "input.patch_px", self.input.patch_px, "an odd number (spectrum)")
         fits = (self.input.patch_px is not None) == autoencoder
         _want(fits, "input.patch_px", self.input.patch_px, "the side of a patch" if autoencoder else "null")
         _want((self.latent is not None) == autoencoder, "latent", self.latent, "a table" if autoencoder else "null")

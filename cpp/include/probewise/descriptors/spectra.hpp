@@ -21,9 +21,10 @@ void magnitudes(std::span<const float> spectra, std::size_t side, std::size_t ke
 
 /// Moves each of `peaks` (windows, peaks per window, 2) as (y, x) in cycles per pixel to the nearest maximum of the
 /// power of the tapered window's discrete-time Fourier transform (windows as made by taper_windows), by Newton steps
-/// of at most half a bin. `power` receives |S|^2 at the end; a peak that is not a maximum or moved by more than
+/// of at most half a bin. `power` receives |S|^2 at the end, `phase_step` by how much the phase of S over a quarter of
+/// the window differs from that over the whole, at most (radians); a peak that is not a maximum or moved by more than
 /// `reach` bins becomes NaN with power 0.
 void refine_peaks(std::span<const float> windows, std::size_t side, double reach, std::span<double> peaks,
-                  std::span<double> power);
+                  std::span<double> power, std::span<double> phase_step);
 
 }  // namespace probewise::descriptors
