@@ -111,8 +111,9 @@ KINDS = ("crystal", "wall")
 
 def told(count: int, **columns) -> list[Description]:
     """Sites of one cell with given columns; those not given are as a perfect sheet has them."""
-    plain = {"atoms": 9.0, "C": 9.0, "vacancy": 0.0, "outliers": 0.0, "spacing": 140.0, "off_centre_y": np.nan,
-             "off_centre_x": np.nan, "off_centre_spread": np.nan, "crystal": 1.0, "wall": 0.0}  # fmt: skip
+    plain = dict.fromkeys(("vacancy", "defects", "outliers", "wall"), 0.0)
+    plain |= {"atoms": 9.0, "C": 9.0, "spacing": 140.0, "crystal": 1.0}
+    plain |= dict.fromkeys(("off_centre_y", "off_centre_x", "off_centre_spread"), np.nan)
     return [
         Description(
             np.zeros((1, 0), np.float32),
@@ -137,8 +138,26 @@ def test_directions_are_not_ranked_though_they_vary_most():
 def test_a_class_that_is_seldom_there_stands_over_one_that_often_is():
     noise = np.random.default_rng(0).poisson(1.0, 40).astype(float)
     lone = (np.arange(40) == 7).astype(float)
-    assert chosen(told(40, vacancy=lone, outliers=noise)) == "vacancy"
-    assert chosen(told(40, vacancy=noise, outliers=lone)) == "outliers"
+    assert chosen(told(40, defects=lone, outliers=noise)) == "defects"
+    assert chosen(told(40, defects=noise, outliers=lone)) == "outliers"
+
+
+def test_a_rare_class_is_ranked_among_the_defects_only():
+    lone = (np.arange(40) == 7).astype(float)
+    assert chosen(told(40, vacancy=lone, defects=0.1 * lone)) == "defects"
+    many = 4.0 * np.isin(np.arange(40), (7, 21, 33))  # 0.3 of 9 atoms per nm^2
+    assert chosen(told(40, vacancy=many, defects=0.0 * many)) == "vacancy"
+
+
+def test_defects_count_by_how_sure_they_are():
+    atoms = sheet((0, 1, 399))
+    score = np.full(len(atoms), 0.9)
+    score[[0, 1, 399]] = 1.0, 0.75, 0.5
+    found = describe_atoms(Atoms(atoms.yx, atoms.label, score, CLASSES), SHAPE, PIXEL, cells=2)
+    assert np.allclose(found.extra["defects"] * 4.0, [1.25, 0, 0, 0])  # nm^2 of a cell
+    half = np.arange(len(atoms)) % 2
+    common = Atoms(atoms.yx, half.astype(np.int64), np.ones(len(atoms)), CLASSES)
+    assert not describe_atoms(common, SHAPE, PIXEL, cells=2).extra["defects"].any()
 
 
 def test_an_area_that_shows_itself_later_takes_over():
@@ -185,7 +204,7 @@ def test_rare_follows_what_few_sites_show():
     assert not flow.fitted
     report = flow.fit(descriptions)
     assert flow.fitted
-    assert report.name in ("vacancy", "outliers")
+    assert report.name in ("defects", "outliers")
     values = [flow.value(description) for description in descriptions]
     assert min(values[10:]) > max(values[:10])
     assert report.sign == 1.0
@@ -206,11 +225,11 @@ def test_a_column_new_to_the_run_may_take_over():
     descriptions = [flow.describe(frame(number)) for number in range(15)]
     flow.fit(descriptions[:12])
     first = flow.columns[flow.component]
-    assert first not in ("vacancy", "outliers")
+    assert first not in ("defects", "outliers")
     assert not flow.needs_refit([np.zeros(4)] * 2)
     assert flow.needs_refit([np.zeros(4)] * 3)
     report = flow.fit(descriptions)
-    assert report.name in ("vacancy", "outliers")
+    assert report.name in ("defects", "outliers")
     assert any("the followed column is now" in text for text in report.notices)
 
 
@@ -234,7 +253,7 @@ def test_state_gives_the_same_values():
         ({"cells": 0}, "cells is 0, expected 1 to 16"),
         ({"component": np.zeros(3)}, "component is a template"),
         ({"sense": "up"}, "sense is 'up'"),
-        ({"component": "gold"}, "got 'gold', expected a rule, an index or one of atoms, C, vacancy, outliers"),
+        ({"component": "gold"}, "got 'gold', expected a rule, an index or one of atoms, C, vacancy, defects, outliers"),
     ],
 )
 def test_wrong_settings_are_refused(options, says):

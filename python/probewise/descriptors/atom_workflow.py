@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from probewise.descriptors.atom_columns import DIRECTIONS, OFF_CENTRE, column_names, describe_areas, describe_atoms
+from probewise.descriptors.atom_columns import (
+    DIRECTIONS,
+    OFF_CENTRE,
+    RARE_SHARE,
+    column_names,
+    describe_areas,
+    describe_atoms,
+)
 from probewise.descriptors.basis import BasisReport
 from probewise.descriptors.column_picture import columns_picture
 from probewise.descriptors.components import Rule, constant_components
@@ -37,8 +44,8 @@ class AtomWorkflow:
                  robust spread over the visited cells, or of what goes for nothing if that is more: one picometre, a
                  twentieth of a cell's area, and of atoms the geometric mean of their mean and largest number in a cell,
                  so that a class that is never there by mistake stands over one that is now and then, and one cell full
-                 of them is not all. Directions (`DIRECTIONS`) and areas that vary by less than a twentieth of a cell
-                 are not ranked
+                 of them is not all. Not ranked are directions (`DIRECTIONS`), areas that vary by less than a twentieth
+                 of a cell, and classes that make up less than `RARE_SHARE` of the atoms, which "defects" takes together
     sense        see `Follower`
     refit_every  sites after which the component is chosen again; only a column that showed nothing before can take the
                  place of the followed one
@@ -66,7 +73,7 @@ class AtomWorkflow:
         known = (*column_names(classes), *kinds)
         if isinstance(component, str) and component not in (*RULES, *known):
             raise ValueError(f"got {component!r}, expected a rule, an index or one of {', '.join(known)}")
-        self._look, self._survey, self._kinds = look, survey, kinds
+        self._look, self._survey, self._classes, self._kinds = look, survey, classes, kinds
         self._follower = Follower(component, sense)
         self._refit_every = refit_every
         self._cells = cells
@@ -111,7 +118,8 @@ class AtomWorkflow:
         columns = tuple(descriptions[0].extra)
         tables = [self.values(description) for description in descriptions]
         table = np.concatenate(tables)
-        scale = np.array([self._scale(name, column) for name, column in zip(columns, table.T, strict=True)])
+        atoms = float(table[:, columns.index("atoms")].mean())
+        scale = np.array([self._scale(name, column, atoms) for name, column in zip(columns, table.T, strict=True)])
         alive = ~constant_components(np.nan_to_num(table)) & np.isfinite(scale)
         before = self._alive if self._alive.size else np.zeros(len(columns), dtype=bool)
         previous: IntArray = np.where(before, np.arange(len(columns)), -1)
@@ -159,16 +167,16 @@ class AtomWorkflow:
         tables = [self.values(description) for description in descriptions]
         columns_picture(descriptions, frames, self.columns, tables, (1 / self._cells, 1 / self._cells), path)
 
-    def _scale(self, name: str, values: FloatArray) -> float:
-        """Unit that a column is ranked in, see the class; infinite for one that is not ranked."""
+    def _scale(self, name: str, values: FloatArray, atoms: float) -> float:
+        """Unit that a column is ranked in, see the class; infinite for one that is not ranked. atoms: their density."""
         known = values[np.isfinite(values)]
         if not (self._ranks and known.size):
             return 1.0
-        spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
-        if name in DIRECTIONS or (name in self._kinds and np.ptp(known) < LEAST_SHARE):
+        if name in DIRECTIONS or (name in self._classes and known.mean() < RARE_SHARE * atoms):
             return np.inf
+        spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
         if name in self._kinds:
-            return max(spread, LEAST_SHARE)
+            return max(spread, LEAST_SHARE) if np.ptp(known) >= LEAST_SHARE else np.inf
         if name in PICOMETRES:
             return max(spread, LEAST_PM)
         return max(spread, float(np.sqrt(known.mean() * known.max()))) or 1.0
