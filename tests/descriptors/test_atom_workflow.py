@@ -181,7 +181,7 @@ def test_a_callable_is_given_the_values_themselves():
     flow = workflow([], component=third)
     descriptions = told(12, vacancy=spread)
     flow.fit(descriptions)
-    assert np.array_equal(seen[0][:, 2], spread)
+    assert np.array_equal(seen[0][:, list(descriptions[0].extra).index("vacancy")], spread)
 
 
 def test_no_atoms_at_all():
