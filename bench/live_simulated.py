@@ -2,13 +2,13 @@
 """How much of what is interesting does a live run find, for the dose it spends, beside policies that learn nothing?
 
 Real runs on the simulated microscope with the defaults: survey, sites that do not overlap, one frame a step. Recall
-of the sites of interest (the specimen's own truth, excluded sites counted) at 0.1 and 0.2 raster equivalents, the
-survey's dose included; beside it every baseline, and the oracle, which visits nothing but sites of interest. Policies
-that look at no value follow a fixed order over the same sites at the same cost per frame, so that their recall needs no
-scan. One thread. What an earlier run of the same seeds and settings has left in --out stays, policy by policy.
+of the sites of interest (the specimen's own truth, excluded sites counted) at --marks raster equivalents, the survey's
+dose included; beside it every baseline, and the oracle, which visits nothing but sites of interest. Policies that look
+at no value follow a fixed order over the same sites at the same cost per frame, so that their recall needs no scan. One
+thread. What an earlier run with the same settings has left in --out stays, seed by seed and policy by policy.
 
     python bench/live_simulated.py [--seeds 10] [--first-seed 0] [--specimens nio-lsmo bfo ...]
-        [--workflows linear dcnn ...] [--set table.key=value ...]
+        [--workflows linear dcnn rvae max-std ...] [--marks 0.1 0.2] [--set table.key=value ...]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -32,8 +33,7 @@ from probewise.experiment.baselines import WITHOUT_VALUES
 from probewise.experiment.loading import load
 from probewise.experiment.recorder import machine
 
-MARKS = (0.1, 0.2)
-STEPS = 123  # 0.2 raster equivalents of the default field, survey included
+STEPS_PER_RASTER = 615  # sub-scans of the default field that spend one raster equivalent
 SPECIMENS: dict[str, dict[str, Any]] = {
     "nio-lsmo": {"uri": "simulated:nio-lsmo"},
     "bfo": {"uri": "simulated:bfo"},
@@ -44,76 +44,88 @@ SPECIMENS: dict[str, dict[str, Any]] = {
     "mos2-boundary": {"uri": "simulated:mos2", "options": {"defect_statistics": "boundary"}},
     "particles": {"uri": "simulated:particles"},
 }
-WORKFLOWS = ("linear", "dcnn")
-ORDER = (*WORKFLOWS, "max-std", *WITHOUT_VALUES, "oracle")
+# What a workflow is told of a specimen; one that is not named for a workflow here is not run with it.
+TOLD: dict[str, dict[str, dict[str, Any]]] = {
+    "rvae": {
+        "bfo": {"models": ["atoms", "bfo-encoder"], "of": ["perovskite B"]},
+        **{name: {"models": ["atoms", "graphene-encoder"]} for name in SPECIMENS if name.startswith("graphene")},
+        **{name: {"models": ["atoms", "mos2-encoder"]} for name in SPECIMENS if name.startswith("mos2")},
+    },
+}
+COMPONENT = {("rvae", "bfo"): "angle discord"}  # polar walls turn the pattern; elsewhere the rule chooses
+POLICIES = ("linear", "dcnn", "rvae", "max-std")
+ORDER = (*POLICIES, *WITHOUT_VALUES, "oracle")
 
 
-def at_marks(curve: np.ndarray[Any, Any]) -> list[float]:
+def at_marks(curve: np.ndarray[Any, Any], marks: list[float]) -> list[float]:
     """Recall of the last step that lies within each mark."""
-    return [float(curve[curve[:, 1] <= mark + 1e-12, 2][-1]) for mark in MARKS]
+    return [float(curve[curve[:, 1] <= mark + 1e-12, 2][-1]) for mark in marks]
 
 
-def one_seed(
-    instrument: dict[str, Any], seed: int, sets: list[str], workflows: list[str], found: dict[str, Any]
-) -> dict[str, Any]:
-    """`found` of an earlier run with these workflows, and what it lacks, measured."""
+def one_seed(name: str, seed: int, arguments: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
+    """`found` of an earlier run, and what it lacks of these policies, measured."""
     found = dict(found)
-    for policy in [*workflows, *(["max-std"] if "max-std" not in found else [])]:
-        tables: dict[str, Any] = {"instrument": instrument, "run": {"seed": seed}, "budget": {"steps": STEPS}}
+    steps = math.ceil(STEPS_PER_RASTER * max(arguments.marks))
+    for policy in arguments.workflows:
+        if policy in found or name not in TOLD.get(policy, SPECIMENS):
+            continue
+        tables: dict[str, Any] = {"instrument": SPECIMENS[name], "run": {"seed": seed}, "budget": {"steps": steps}}
         if policy == "max-std":
             tables["acquisition"] = {"policy": policy}
         else:
-            tables["descriptor"] = {"workflow": policy}
+            tables["descriptor"] = {"workflow": policy, **TOLD.get(policy, {}).get(name, {})}
+            if (policy, name) in COMPONENT:
+                tables["component"] = {"by": COMPONENT[policy, name]}
         with tempfile.TemporaryDirectory() as place:
             begun = time.monotonic()
-            summary = Experiment(configuration=load(None, sets, tables), out=Path(place) / "run").run()
+            summary = Experiment(configuration=load(None, arguments.sets, tables), out=Path(place) / "run").run()
             with open_run(Path(place) / "run") as run:
                 curve = run.recall_curve
                 assert curve is not None
-                found[policy] = at_marks(curve)
-                if policy == "max-std":
-                    found |= fixed(run, curve, summary)
-                    continue
+                found[policy] = at_marks(curve, arguments.marks)
+                if "oracle" not in found:
+                    found |= fixed(run, curve, summary, arguments.marks)
                 found[f"{policy}: objects"] = [summary["truth"]["objects_found"], summary["truth"]["objects"]]
                 found[f"{policy}: notices"] = summary["notices"]
                 found[f"{policy}: seconds"] = time.monotonic() - begun
     return found
 
 
-def fixed(run: Any, curve: np.ndarray[Any, Any], summary: dict[str, Any]) -> dict[str, Any]:
+def fixed(run: Any, curve: np.ndarray[Any, Any], summary: dict[str, Any], marks: list[float]) -> dict[str, Any]:
     """What does not depend on any value: the baselines and the oracle, at the same cost a frame."""
     truth = summary["truth"]
-    visits = [int(np.count_nonzero(curve[:, 1] <= mark + 1e-12)) for mark in MARKS]
+    visits = [int(np.count_nonzero(curve[:, 1] <= mark + 1e-12)) for mark in marks]
     found: dict[str, Any] = {"reachable": truth["reachable"], "foi_sites": truth["foi_sites"]}
     found["oracle"] = [min(count / truth["foi_sites"], truth["reachable"]) for count in visits]
     for baseline in WITHOUT_VALUES:
         other = run.baseline(baseline)
         assert other is not None
-        found[baseline] = at_marks(other)
+        found[baseline] = at_marks(other, marks)
     return found
 
 
-def table(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+def table(seeds: list[dict[str, Any]], marks: list[float]) -> dict[str, Any]:
     """Mean and 95 % interval (Student, over seeds) of recall, and of recall over raster equivalents."""
     from scipy.stats import t
 
     rows = {}
     for policy in ORDER:
-        if policy not in seeds[0]:
+        values = np.array([seed[policy] for seed in seeds if policy in seed])
+        if not len(values):
             continue
-        values = np.array([seed[policy] for seed in seeds])
-        spread = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(2, np.nan)
+        spread = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(len(marks), np.nan)
         half = spread * (t.ppf(0.975, len(values) - 1) if len(values) > 1 else np.nan)
         rows[policy] = {
+            "seeds": len(values),
             "recall": values.mean(axis=0).round(4).tolist(),
             "half_interval_95": np.nan_to_num(half, nan=-1.0).round(4).tolist(),
-            "per_raster_equivalent": (values.mean(axis=0) / MARKS).round(3).tolist(),
+            "per_raster_equivalent": (values.mean(axis=0) / marks).round(3).tolist(),
         }
     return rows
 
 
-def show(name: str, rows: dict[str, Any], count: int) -> None:
-    print(f"{name}, {count} seeds: recall at {MARKS[0]} and {MARKS[1]} raster equivalents (and over them)")
+def show(name: str, rows: dict[str, Any], marks: list[float]) -> None:
+    print(f"{name}: recall at {marks} raster equivalents (and over them)")
     for policy, row in rows.items():
         numbers = "  ".join(
             f"{recall:.3f} +- {half:.3f} ({gain:.2f})"
@@ -121,7 +133,7 @@ def show(name: str, rows: dict[str, Any], count: int) -> None:
                 row["recall"], row["half_interval_95"], row["per_raster_equivalent"], strict=True
             )
         )
-        print(f"  {policy:18s} {numbers}")
+        print(f"  {policy:18s} {row['seeds']:2d} seeds  {numbers}")
 
 
 def main() -> None:
@@ -129,15 +141,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--specimens", nargs="+", default=list(SPECIMENS), choices=list(SPECIMENS))
-    parser.add_argument("--workflows", nargs="+", default=["linear"], choices=WORKFLOWS)
+    parser.add_argument("--workflows", nargs="+", default=["linear"], choices=POLICIES)
+    parser.add_argument("--marks", nargs="+", type=float, default=[0.1, 0.2])
     parser.add_argument("--set", dest="sets", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "live_simulated.json")
     arguments = parser.parse_args()
     result: dict[str, Any] = {
         "question": (__doc__ or "").splitlines()[0],
-        "marks": MARKS,
+        "marks": arguments.marks,
         "sets": arguments.sets,
-        "first_seed": arguments.first_seed,
         **machine(),
         "specimens": {},
     }
@@ -146,18 +158,17 @@ def main() -> None:
         if {**before, "specimens": {}} == json.loads(json.dumps(result)):
             result["specimens"] = before["specimens"]
     for name in arguments.specimens:
-        left = result["specimens"].get(name, {"seeds": []})["seeds"]
-        seeds: list[dict[str, Any]] = []
-        for number in range(arguments.seeds):
-            before = left[number] if len(left) == arguments.seeds else {}
-            seed = arguments.first_seed + number
-            seeds.append(one_seed(SPECIMENS[name], seed, arguments.sets, arguments.workflows, before))
-            shown = {policy: np.round(seeds[-1][policy], 3).tolist() for policy in (*arguments.workflows, "oracle")}
+        left = result["specimens"].get(name, {"seeds": {}})["seeds"]
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+            left[str(seed)] = one_seed(name, seed, arguments, left.get(str(seed), {}))
+            shown = {
+                policy: np.round(left[str(seed)][policy], 3).tolist() for policy in ORDER if policy in left[str(seed)]
+            }
             print(name, seed, shown, flush=True)
-            result["specimens"][name] = {"count": len(seeds), "table": table(seeds), "seeds": seeds}
+            result["specimens"][name] = {"table": table(list(left.values()), arguments.marks), "seeds": left}
             arguments.out.parent.mkdir(exist_ok=True)
             arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-        show(name, result["specimens"][name]["table"], len(seeds))
+        show(name, result["specimens"][name]["table"], arguments.marks)
 
 
 if __name__ == "__main__":

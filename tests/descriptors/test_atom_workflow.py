@@ -5,7 +5,7 @@ import pytest
 import probewise as pw
 from probewise.descriptors import AtomWorkflow
 from probewise.descriptors.atom_columns import describe_areas, describe_atoms
-from probewise.types import Atoms, Context, Frame, Segments
+from probewise.types import Atoms, Context, Description, Frame, Segments
 
 CLASSES = ("C", "vacancy")
 PIXEL = (0.02, 0.02)
@@ -106,6 +106,84 @@ def test_an_area_may_be_followed():
     assert np.allclose(flow.values(descriptions[3])[:, flow.columns.index("wall")], [0.5, 0, 0.5, 0])
 
 
+KINDS = ("crystal", "wall")
+
+
+def told(count: int, **columns) -> list[Description]:
+    """Sites of one cell with given columns; those not given are as a perfect sheet has them."""
+    plain = dict.fromkeys(("vacancy", "defects", "outliers", "wall"), 0.0)
+    plain |= {"atoms": 9.0, "C": 9.0, "spacing": 140.0, "crystal": 1.0}
+    plain |= dict.fromkeys(("off_centre_y", "off_centre_x", "off_centre_spread"), np.nan)
+    return [
+        Description(
+            np.zeros((1, 0), np.float32),
+            np.full((1, 2), 0.5),
+            {name: np.array([columns[name][site] if name in columns else usual]) for name, usual in plain.items()},
+        )
+        for site in range(count)
+    ]
+
+
+def chosen(descriptions: list[Description], flow: AtomWorkflow | None = None) -> str:
+    flow = flow or AtomWorkflow(lambda taken: sheet(), CLASSES, lambda taken: None, KINDS, refit_every=1)
+    return flow.fit(descriptions).name
+
+
+def test_directions_are_not_ranked_though_they_vary_most():
+    along = np.where(np.arange(20) < 5, 25.0, -25.0)
+    spread = np.where(np.isin(np.arange(20), (4, 11)), 8.0, 2.0)
+    assert chosen(told(20, off_centre_y=along, off_centre_x=along, off_centre_spread=spread)) == "off_centre_spread"
+
+
+def test_a_class_that_is_seldom_there_stands_over_one_that_often_is():
+    noise = np.random.default_rng(0).poisson(1.0, 40).astype(float)
+    lone = (np.arange(40) == 7).astype(float)
+    assert chosen(told(40, defects=lone, outliers=noise)) == "defects"
+    assert chosen(told(40, defects=noise, outliers=lone)) == "outliers"
+
+
+def test_a_rare_class_is_ranked_among_the_defects_only():
+    lone = (np.arange(40) == 7).astype(float)
+    assert chosen(told(40, vacancy=lone, defects=0.1 * lone)) == "defects"
+    many = 4.0 * np.isin(np.arange(40), (7, 21, 33))  # 0.3 of 9 atoms per nm^2
+    assert chosen(told(40, vacancy=many, defects=0.0 * many)) == "vacancy"
+
+
+def test_defects_count_by_how_sure_they_are():
+    atoms = sheet((0, 1, 399))
+    score = np.full(len(atoms), 0.9)
+    score[[0, 1, 399]] = 1.0, 0.75, 0.5
+    found = describe_atoms(Atoms(atoms.yx, atoms.label, score, CLASSES), SHAPE, PIXEL, cells=2)
+    assert np.allclose(found.extra["defects"] * 4.0, [1.25, 0, 0, 0])  # nm^2 of a cell
+    half = np.arange(len(atoms)) % 2
+    common = Atoms(atoms.yx, half.astype(np.int64), np.ones(len(atoms)), CLASSES)
+    assert not describe_atoms(common, SHAPE, PIXEL, cells=2).extra["defects"].any()
+
+
+def test_an_area_that_shows_itself_later_takes_over():
+    flow = AtomWorkflow(lambda taken: sheet(), CLASSES, lambda taken: None, KINDS, refit_every=1)
+    noise = np.random.default_rng(0).poisson(1.0, 30).astype(float)
+    unsure = np.random.default_rng(1).uniform(0, 0.04, 30)  # under what counts as shown
+    assert chosen(told(30, outliers=noise, wall=unsure), flow) == "outliers"
+    wall = np.where(np.arange(30) > 27, 0.4, unsure)
+    assert chosen(told(30, outliers=noise, wall=wall), flow) == "wall"
+    assert chosen(told(30, outliers=noise, wall=wall), flow) == "wall"
+
+
+def test_a_callable_is_given_the_values_themselves():
+    seen = []
+
+    def third(values):
+        seen.append(values)
+        return 2
+
+    spread = np.arange(12.0)
+    flow = workflow([], component=third)
+    descriptions = told(12, vacancy=spread)
+    flow.fit(descriptions)
+    assert np.array_equal(seen[0][:, list(descriptions[0].extra).index("vacancy")], spread)
+
+
 def test_no_atoms_at_all():
     nothing = Atoms(np.zeros((0, 2)), np.zeros(0, dtype=np.int64), np.zeros(0), CLASSES)
     found = describe_atoms(nothing, SHAPE, PIXEL).extra
@@ -126,7 +204,7 @@ def test_rare_follows_what_few_sites_show():
     assert not flow.fitted
     report = flow.fit(descriptions)
     assert flow.fitted
-    assert report.name in ("vacancy", "outliers")
+    assert report.name in ("defects", "outliers")
     values = [flow.value(description) for description in descriptions]
     assert min(values[10:]) > max(values[:10])
     assert report.sign == 1.0
@@ -147,11 +225,11 @@ def test_a_column_new_to_the_run_may_take_over():
     descriptions = [flow.describe(frame(number)) for number in range(15)]
     flow.fit(descriptions[:12])
     first = flow.columns[flow.component]
-    assert first not in ("vacancy", "outliers")
+    assert first not in ("defects", "outliers")
     assert not flow.needs_refit([np.zeros(4)] * 2)
     assert flow.needs_refit([np.zeros(4)] * 3)
     report = flow.fit(descriptions)
-    assert report.name in ("vacancy", "outliers")
+    assert report.name in ("defects", "outliers")
     assert any("the followed column is now" in text for text in report.notices)
 
 
@@ -175,7 +253,7 @@ def test_state_gives_the_same_values():
         ({"cells": 0}, "cells is 0, expected 1 to 16"),
         ({"component": np.zeros(3)}, "component is a template"),
         ({"sense": "up"}, "sense is 'up'"),
-        ({"component": "gold"}, "got 'gold', expected a rule, an index or one of atoms, C, vacancy, outliers"),
+        ({"component": "gold"}, "got 'gold', expected a rule, an index or one of atoms, C, vacancy, defects, outliers"),
     ],
 )
 def test_wrong_settings_are_refused(options, says):

@@ -80,20 +80,22 @@ FIT = FitRecord(3.0, 1.0, 0.01, 0.0, 1.0, -3.0, (), 9, 0.5, True)
 
 
 @pytest.mark.parametrize(
-    ("record", "doubt"),
+    ("record", "doubt", "weakness"),
     [
-        (FIT, ""),
-        (replace(FIT, lengthscale=0.47, stable=False), ""),  # under the candidates' spacing only
-        (replace(FIT, lengthscale=0.4, stable=False), "far under the pitch: neighbours carry no information"),
+        (FIT, "", ""),
+        (replace(FIT, lengthscale=0.4, stable=False), "", "under the pitch: neighbouring sites tell little"),
         # With the lowest value as prior mean the variance holds the level of the values, here 3 times their spread.
-        (replace(FIT, lengthscale=34.0, variance=2.9, noise=0.98), "mostly noise: neighbours carry no information"),
-        (replace(FIT, stable=False), "unstable"),
-        (replace(FIT, lengthscale=0.47, evaluations=0, stable=False), "unstable"),
+        (replace(FIT, lengthscale=34.0, variance=2.9, noise=0.98), "", "mostly noise: neighbouring sites tell little"),
+        (replace(FIT, variance=0.1, noise=0.6, stable=False), "", "mostly noise"),
+        (replace(FIT, stable=False), "unstable", ""),
+        (replace(FIT, lengthscale=0.47, evaluations=0, stable=False), "unstable", "under the pitch"),
     ],
 )
-def test_why_a_fit_is_not_followed(record: FitRecord, doubt: str) -> None:
+def test_why_a_fit_is_not_followed_and_what_it_lacks(record: FitRecord, doubt: str, weakness: str) -> None:
     assert doubt in record.doubt
     assert bool(record.doubt) == bool(doubt)
+    assert weakness in record.weakness
+    assert bool(record.weakness) == bool(weakness)
 
 
 def test_another_column_may_be_finite_at_other_candidates() -> None:

@@ -6,18 +6,19 @@ from __future__ import annotations
 import numpy as np
 
 from probewise.descriptors.surroundings import UNLIKE, off_centre, surroundings
-from probewise.types import Atoms, Description, FloatArray, Segments
+from probewise.types import Atoms, BoolArray, Description, FloatArray, Segments
 
 # A class that so few atoms of a frame belong to makes each of them an outlier.
 RARE_SHARE = 0.02
 CAGE, CAGED = "perovskite A", "perovskite B"
-OFF_CENTRE = ("off_centre_y", "off_centre_x", "off_centre_spread")
+DIRECTIONS = ("off_centre_y", "off_centre_x")
+OFF_CENTRE = (*DIRECTIONS, "off_centre_spread")
 _AVERAGED = 9  # neighbouring displacements taken together: noise down to a third, walls still two cells wide
 
 
 def column_names(classes: tuple[str, ...]) -> tuple[str, ...]:
     """What `describe_atoms` gives of atoms with these classes, in order."""
-    return ("atoms", *classes, "outliers", "spacing", *OFF_CENTRE)
+    return ("atoms", *classes, "defects", "outliers", "spacing", *OFF_CENTRE)
 
 
 def describe_atoms(
@@ -31,6 +32,8 @@ def describe_atoms(
     returns   Description without features; `extra` holds, each (cells * cells,):
       "atoms"       per nm^2
       a class name  atoms of it per nm^2
+      "defects"     per nm^2: atoms of a class that makes up less than `RARE_SHARE` of the frame's, each counted by
+                    (2 score - 1)^2: what is hardly there counts little, what is surely there as one
       "outliers"    per nm^2: atoms in unusual surroundings (`surroundings`, above `UNLIKE`), and atoms of a class that
                     makes up less than `RARE_SHARE` of the frame's
       "spacing"     pm, mean distance to the nearest atom; NaN where a cell has none
@@ -45,8 +48,9 @@ def describe_atoms(
     area_nm2 = float(np.prod(steps * np.array(pixel_nm)))
     places = cells * cells
 
-    def density(chosen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> FloatArray:
-        return np.bincount(cell[chosen], minlength=places) / area_nm2
+    def density(chosen: BoolArray, weight: FloatArray | None = None) -> FloatArray:
+        weights = None if weight is None else weight[chosen]
+        return np.bincount(cell[chosen], weights=weights, minlength=places) / area_nm2
 
     own = [atoms.label == label for label in range(len(atoms.classes))]
     around = surroundings(atoms.yx, atoms.label, shape)
@@ -58,6 +62,9 @@ def describe_atoms(
     extra = {
         "atoms": density(np.ones(len(atoms), dtype=bool)),
         **{name: density(members) for name, members in zip(atoms.classes, own, strict=True)},
+        # In MoS2 at SNR 8 false vacancies score 0.5 to 0.75, true ones 0.7 to 0.9: the area under the ROC curve of a
+        # site's vacancies and dopants was 0.66 to 0.72 by number, 0.82 to 0.88 so; in graphene 0.75 and 0.78.
+        "defects": density(rare, np.clip(2 * atoms.score - 1, 0, 1) ** 2),
         "outliers": density(rare | (around.unlike > UNLIKE)),
         "spacing": _means(cell, around.nearest_px * scale, places),
         **_off_centre(atoms, cell, places, 1e3 * np.array(pixel_nm)),

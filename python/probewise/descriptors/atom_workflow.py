@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from probewise.descriptors.atom_columns import OFF_CENTRE, column_names, describe_areas, describe_atoms
+from probewise.descriptors.atom_columns import (
+    DIRECTIONS,
+    OFF_CENTRE,
+    RARE_SHARE,
+    column_names,
+    describe_areas,
+    describe_atoms,
+)
 from probewise.descriptors.basis import BasisReport
 from probewise.descriptors.column_picture import columns_picture
 from probewise.descriptors.components import Rule, constant_components
@@ -20,7 +27,7 @@ from probewise.types import Atoms, BoolArray, Description, FloatArray, Frame, In
 
 PICOMETRES = ("spacing", *OFF_CENTRE)
 LEAST_PM = 1.0
-LEAST_SHARE = 0.02
+LEAST_SHARE = 0.05  # of a cell; what a network is never quite sure of anywhere varies by less
 RULES = ("rare", "max-variance")
 LEAST_SITES = 12
 
@@ -33,8 +40,12 @@ class AtomWorkflow:
     survey       finds the areas of a frame; None: no columns of areas
     kinds        names of what that tells apart
     component    "rare" or "max-variance", an index, the name of a column, or a callable that is given the values of all
-                 cells (n, columns). Columns of different units are ranked in units of their own robust spread over the
-                 visited cells, at least one atom, one picometre or a fiftieth of a cell's area
+                 cells (n, columns), NaN replaced by the column's median. For a rule each column is in units of its
+                 robust spread over the visited cells, or of what goes for nothing if that is more: one picometre, a
+                 twentieth of a cell's area, and of atoms the geometric mean of their mean and largest number in a cell,
+                 so that a class that is never there by mistake stands over one that is now and then, and one cell full
+                 of them is not all. Not ranked are directions (`DIRECTIONS`), areas that vary by less than a twentieth
+                 of a cell, and classes that make up less than `RARE_SHARE` of the atoms, which "defects" takes together
     sense        see `Follower`
     refit_every  sites after which the component is chosen again; only a column that showed nothing before can take the
                  place of the followed one
@@ -62,10 +73,11 @@ class AtomWorkflow:
         known = (*column_names(classes), *kinds)
         if isinstance(component, str) and component not in (*RULES, *known):
             raise ValueError(f"got {component!r}, expected a rule, an index or one of {', '.join(known)}")
-        self._look, self._survey, self._kinds = look, survey, kinds
+        self._look, self._survey, self._classes, self._kinds = look, survey, classes, kinds
         self._follower = Follower(component, sense)
         self._refit_every = refit_every
         self._cells = cells
+        self._ranks = isinstance(component, str) and component in RULES
         self._alive: BoolArray = np.zeros(0, dtype=bool)
 
     @property
@@ -106,10 +118,11 @@ class AtomWorkflow:
         columns = tuple(descriptions[0].extra)
         tables = [self.values(description) for description in descriptions]
         table = np.concatenate(tables)
-        alive = ~constant_components(np.nan_to_num(table))
+        atoms = float(table[:, columns.index("atoms")].mean())
+        scale = np.array([self._scale(name, column, atoms) for name, column in zip(columns, table.T, strict=True)])
+        alive = ~constant_components(np.nan_to_num(table)) & np.isfinite(scale)
         before = self._alive if self._alive.size else np.zeros(len(columns), dtype=bool)
         previous: IntArray = np.where(before, np.arange(len(columns)), -1)
-        scale = np.array([self._scale(name, column) for name, column in zip(columns, table.T, strict=True)])
         notices = self._follower.choose(
             columns, tables, len(columns), previous=previous, template=_no_template, scale=scale
         )
@@ -154,18 +167,19 @@ class AtomWorkflow:
         tables = [self.values(description) for description in descriptions]
         columns_picture(descriptions, frames, self.columns, tables, (1 / self._cells, 1 / self._cells), path)
 
-    def _scale(self, name: str, values: FloatArray) -> float:
-        """Robust spread of a column, at least what one atom, one picometre or a fiftieth of the cell makes."""
+    def _scale(self, name: str, values: FloatArray, atoms: float) -> float:
+        """Unit that a column is ranked in, see the class; infinite for one that is not ranked. atoms: their density."""
         known = values[np.isfinite(values)]
-        if not known.size:
+        if not (self._ranks and known.size):
             return 1.0
+        if name in DIRECTIONS or (name in self._classes and known.mean() < RARE_SHARE * atoms):
+            return np.inf
         spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
         if name in self._kinds:
-            return max(spread, LEAST_SHARE)
+            return max(spread, LEAST_SHARE) if np.ptp(known) >= LEAST_SHARE else np.inf
         if name in PICOMETRES:
             return max(spread, LEAST_PM)
-        positive = known[known > 0]
-        return max(spread, float(positive.min()) if positive.size else 1.0)
+        return max(spread, float(np.sqrt(known.mean() * known.max()))) or 1.0
 
     def state(self) -> State:
         """All that `restore` needs to give the same values to the bit."""

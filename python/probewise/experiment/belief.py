@@ -16,13 +16,8 @@ from probewise.types import FloatArray, IntArray
 
 Offset: TypeAlias = Literal["level", "lowest"]
 
-# Share of the values' spread that is noise, from which on nothing is left to map.
+# Share of the values' spread that is noise, from which on a notice says so.
 NOISE_EXPLAINS = 0.8
-
-# Below it a Matern 5/2 correlates neighbours by less than 0.1, a hundredth of the variance. Between it and one pitch
-# they still tell something: features of 5 to 20 nm on a pitch of 8 nm fit 0.5 to 0.9 pitches, values dealt at random
-# 0.3 to 0.4, and giving up at one pitch halved the recall there.
-UNINFORMATIVE_PITCHES = 0.45
 
 
 @dataclass(frozen=True)
@@ -46,19 +41,29 @@ class FitRecord:
 
     @property
     def doubt(self) -> str:
-        """Why the maps are not to be followed, "" when they are.
+        """Why the maps are not to be followed, "" when they are: where there was nothing to fit, or no end of it.
 
-        A fit that calls itself unstable only for a lengthscale under the spacing of the candidates is judged here by
-        the pitch. Noise is compared with the spread of the values, which is 1: where the prior mean is their lowest,
-        the variance holds their level as well.
+        Little information is no reason. Point defects are one or none in a cell, so that nearly all of the spread is
+        noise about a density that does lead on; walls are narrower than a pitch; and sites spread over the field cannot
+        tell what their neighbours would have. Spreading the sites in such cases cut the recall of a boundary of
+        graphene to less than half. Where neighbours tell nothing at all, following them costs nothing.
         """
-        if self.noise >= NOISE_EXPLAINS:
-            return "the spread of the values is mostly noise: neighbours carry no information"
-        if self.lengthscale < UNINFORMATIVE_PITCHES:
-            return "the fitted lengthscale is far under the pitch: neighbours carry no information"
-        if self.stable or (self.evaluations > 0 and self.lengthscale < self.spacing):
+        if self.stable or (self.evaluations > 0 and self.weakness):
             return ""
         return "the surrogate's fit is unstable"
+
+    @property
+    def weakness(self) -> str:
+        """What the maps lack, "" when nothing.
+
+        Noise is compared with the spread of the values, which is 1: where the prior mean is their lowest, the
+        variance holds their level as well.
+        """
+        if self.noise >= NOISE_EXPLAINS * min(1.0, self.variance + self.noise):
+            return "the spread of the values is mostly noise: neighbouring sites tell little of each other"
+        if self.lengthscale < 1.0:
+            return "the fitted lengthscale is under the pitch: neighbouring sites tell little of each other"
+        return ""
 
     @property
     def at_upper_bound(self) -> list[str]:

@@ -155,8 +155,8 @@ class Learner:
         record = self.belief.fit()
         if record.doubt:
             notices.append(record.doubt)
-        elif record.lengthscale < 1.0:
-            notices.append("the fitted lengthscale is under the pitch: neighbouring sites tell little of each other")
+        elif record.weakness:
+            notices.append(record.weakness)
         elif record.at_upper_bound:
             notices.append(f"the surrogate's fit stopped at the upper bound of its {record.at_upper_bound[0]}")
         return record

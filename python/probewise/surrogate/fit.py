@@ -42,11 +42,13 @@ class FitResult:
 
 # Centre and width of the normal priors on the logarithms, and the bounds, relative as said above. The lower bound of
 # the noise is 1 % of the variance of the values: scan and shot noise are never less, and a fit of few sites that
-# calls them exact makes improvement-based policies polish single maxima.
+# calls them exact makes improvement-based policies polish single maxima. The lower bound of the lengthscale lets
+# neighbouring candidates correlate (Matern 5/2 by 0.3): a shorter one explains scatter as well as noise does, but takes
+# the map away from under it.
 LENGTHSCALE_PRIOR = (math.log(3.0), 1.0)
 VARIANCE_PRIOR = (0.0, 1.5)
 NOISE_PRIOR = (math.log(1e-2), 2.0)
-SHORTEST = 0.3
+SHORTEST = 0.7
 VARIANCE_BOUNDS = (1e-3, 1e3)
 NOISE_BOUNDS = (1e-2, 4.0)
 
