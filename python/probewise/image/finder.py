@@ -12,6 +12,7 @@ import numpy as np
 from probewise.errors import ConfigurationError
 from probewise.image.atoms import class_shares, find_atoms
 from probewise.image.column_test import VACANCY, host_columns, labels_by_amplitude
+from probewise.image.contrast import stand_out
 from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
 from probewise.image.refinement import refine_atoms
 from probewise.inference import Card, Model, load_model
@@ -44,7 +45,8 @@ class AtomFinder:
     threshold   of the probability, in [0, 1)
     threads, deadline_s  of the models that are loaded here
     refine      fit the positions on the frame itself (`refine_atoms`)
-    test_amplitudes  ask the counts what the network does badly: see `labels_by_amplitude`
+    test_amplitudes  ask the counts what the network does badly: `labels_by_amplitude`; and atoms of a sparse frame
+                that do not `stand_out` of it are dropped
     raises      ModelError when a model is refused, ConfigurationError when one finds no atoms or they do not agree
     """
 
@@ -109,6 +111,11 @@ class AtomFinder:
         label, share = (
             (atoms.label, None) if maps.classes is None else class_shares(atoms.yx, maps.classes, maps.class_stride)
         )
+        native = None if self.card.pixel_nm is None else (self.card.pixel_nm.native,) * 2
+        if self.test_amplitudes and (size := pixel or native) is not None:
+            kept = stand_out(counts, yx, size) | (np.array([name == VACANCY for name in names])[label])
+            yx, label, score = yx[kept], label[kept], score[kept]
+            share = None if share is None else share[kept]
         tested = self.test_amplitudes and share is not None and host_columns(label, names)
         relabelled = None
         if (self.refine and len(yx)) or tested:
