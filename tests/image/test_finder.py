@@ -3,9 +3,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import probewise as pw
 from probewise.image import AtomFinder, network_input
+from probewise.image.contrast import stand_out
 from probewise.inference import Card, ModelInput, ModelOutput, PixelRange
 from probewise.types import Context, Frame, RasterROI
 
@@ -267,3 +269,45 @@ def test_the_finder_asks_the_counts():
     assert (moved.yx[~expected] != alone.yx[~expected]).any()
     few = peaks((64, 64), grid_points(64, 64, 16.0), np.ones(16), 2.0)
     assert AtomFinder(model, refine=False)(few).relabelled is None
+
+
+def test_atoms_of_a_sparse_frame_stand_out_of_its_grain():
+    rng = np.random.default_rng(5)
+    shape, size = (256, 256), 0.02
+    grain = ndimage.gaussian_filter(rng.normal(size=shape), 3.0)
+    grain *= 0.05 / grain.std()
+    points = np.array([[40.0, 50.0], [120.0, 200.0], [200.0, 90.0]])
+    image = (1000 * grain + peaks(shape, points, np.ones(3), 3.0)).astype(np.float32)
+    grains = np.argwhere((grain == ndimage.maximum_filter(grain, 15)) & (grain > 0.12))
+    far = np.linalg.norm(grains[:, None] - points, axis=2).min(axis=1) > 25
+    grains = grains[far].astype(float)
+    assert 2 <= len(grains) <= 40
+    both = np.concatenate([points, grains])
+    # On either scale, at any gain, on any level.
+    for pixel, gain, level in (((size, size), 1.0, 0.0), ((size, size), 250.0, -7.0)):
+        found = stand_out((gain * image + level).astype(np.float32), both, pixel)
+        np.testing.assert_array_equal(found, np.arange(len(both)) < 3)
+    assert stand_out(image, np.concatenate([both] * 50), (size, size)).all()  # too many to see the film between
+    assert stand_out(image, np.empty((0, 2)), (size, size)).shape == (0,)
+    flat = stand_out(np.full(shape, 3.0, np.float32), both, (size, size))
+    assert not flat.any()
+
+
+def test_the_finder_drops_what_does_not_stand_out():
+    rng = np.random.default_rng(6)
+    points = np.array([[40.0, 48.0], [120.0, 200.0], [200.0, 88.0]])
+    image = (peaks((256, 256), points, np.ones(3), 3.0) + 100 * rng.normal(size=(256, 256))).astype(np.float32)
+    nothing = np.array([[40.0, 200.0], [120.0, 50.0], [200.0, 200.0]])
+    seen = (peaks((256, 256), np.concatenate([points, nothing]), np.full(6, 0.9), 3.0) - 100)[None, None] / 1000
+    for classes, second in ((("C", "Si"), "Si"), (("C", "vacancy"), "vacancy")):
+        model = FakeModel(dataclasses.replace(CARD, classes=classes))
+        label = np.zeros((1, 2, 128, 128), dtype=np.float32)
+        label[:, 0, :, :64], label[:, 1, :, 64:] = 1.0, 1.0  # the right half is the second class
+        model.run = lambda x, label=label: (seen, label)
+        assert len(AtomFinder(model, test_amplitudes=False)(image, pixel_nm=0.02)) == 6
+        for pixel_nm in (0.02, None):  # None: the card's own
+            atoms = AtomFinder(model, refine=False)(image, pixel_nm=pixel_nm)
+            kept = points if second == "Si" else np.concatenate([points, nothing[[0, 2]]])  # a vacancy is not bright
+            assert len(atoms) == len(kept)
+            off = np.linalg.norm(atoms.yx[:, None] - kept, axis=2).min(axis=0)
+            np.testing.assert_allclose(off, 0, atol=1e-3)  # centroids of float32 maps

@@ -12,6 +12,7 @@ import numpy as np
 from probewise.errors import ConfigurationError, ModelError
 from probewise.image.atoms import class_shares, find_atoms
 from probewise.image.column_test import VACANCY, host_columns, labels_by_amplitude
+from probewise.image.contrast import stand_out
 from probewise.image.familiarity import Statistics, atom_statistics, home_of
 from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
 from probewise.image.refinement import refine_atoms
@@ -45,7 +46,8 @@ class AtomFinder:
     threshold   of the probability, in [0, 1)
     threads, deadline_s  of the models that are loaded here
     refine      fit the positions on the frame itself (`refine_atoms`)
-    test_amplitudes  ask the counts what the network does badly: see `labels_by_amplitude`
+    test_amplitudes  ask the counts what the network does badly: `labels_by_amplitude`; and atoms of a sparse frame
+                that do not `stand_out` of it are dropped
     raises      ModelError when a model is refused, ConfigurationError when one finds no atoms or they do not agree
     """
 
@@ -106,18 +108,24 @@ class AtomFinder:
         maps = self._maps(scaled, counts.shape)
         atoms, share = self._found(maps)
         familiarity = self._judge(scaled, maps, atoms)
-        yx, label, names = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape), atoms.label, self.card.classes
+        yx, label, score = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape), atoms.label, atoms.score
+        names, native = self.card.classes, self.card.pixel_nm
+        size = pixel if pixel is not None or native is None else (native.native, native.native)
+        if self.test_amplitudes and size is not None:
+            kept = stand_out(counts, yx, size) | (np.array([name == VACANCY for name in names])[label])
+            yx, label, score = yx[kept], label[kept], score[kept]
+            share = None if share is None else share[kept]
         tested = self.test_amplitudes and share is not None and host_columns(label, names)
         relabelled = None
         if (self.refine and len(yx)) or tested:
             fitted = refine_atoms(counts, yx)
             if tested and share is not None:
-                label = labels_by_amplitude(yx, label, share, fitted, counts.shape, names)
-                relabelled = label != atoms.label
+                before, label = label, labels_by_amplitude(yx, label, share, fitted, counts.shape, names)
+                relabelled = label != before
             if self.refine:
                 there = np.array([name != VACANCY for name in names])[label]  # a vacancy has nothing to be fitted to
                 yx = np.where(there[:, None], _clamp(fitted.yx, counts.shape), yx)
-        return Atoms(yx, label, atoms.score, names, familiarity, relabelled)
+        return Atoms(yx, label, score, names, familiarity, relabelled)
 
     def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
         """Mean and deviation of the probability maps; arguments and errors as of the call."""
