@@ -15,11 +15,11 @@ from probewise.image import network_input
 from probewise.instrument.specimens import build
 from probewise.types import FloatArray, IntArray
 from scenes import CLASSES
-from shots import FIRST_SEED, Shot
+from shots import Shot
 
 FALSE_PER_SITE = 3e-4  # 1e-3 is allowed at SNR 8; fainter frames have more
 SNR = 8.0
-FIRST_NUMBER = 7000  # specimens and scans that the evaluation does not use
+FIRST_SEED, FIRST_NUMBER = 2**32, 7000  # specimens and scans that neither training nor evaluation uses
 _HOSTS = {"graphene": ("C", 6), "mos2": ("TMD chalcogen", 10)}  # class of the stated SNR, frames
 
 

@@ -8,7 +8,7 @@ noise; the dose is set so that the median atom of the class named has the SNR na
 material's nearest-neighbour distance (single atoms: 0.05 nm) and has the right class. Atoms within 0.3 nm of the rim
 are not counted.
 Real: F1 at 6 px on images held out of training, beside a Laplacian of Gaussian tuned on the images trained on.
-Run: python models/evaluate_atoms.py [--model atoms] [--json bench/results/atoms_quality.json]
+Run: python models/evaluate_atoms.py [--model atoms] [--beside unet.onnx] [--json bench/results/atoms_quality.json]
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,19 +24,17 @@ from typing import Any
 import numpy as np
 
 from frames import RealImage, real_images
-from judge import FrameEdge, Score, laplacian_of_gaussian, pairs
+from judge import Score, pairs
 from probewise.image import AtomFinder
 from probewise.inference import Model, load_model
 from probewise.instrument.specimens import Specimen, build
-from probewise.types import Atoms, Float32Array, FloatArray
+from probewise.types import Atoms, Float32Array
+from real_frames import ROOT, data_folder, real, split
 from scenes import CLASSES, IGNORED, Scene, atom_snr, single_atoms
 from shots import FIRST_SEED, MARGIN_NM, READ_NOISE, SIDE_NM, Shot, only
 
-ROOT = Path(__file__).resolve().parents[1]
-HELD_OUT_EVERY = 4  # of the real images, counted in order of their names
 SNRS = (3.0, 5.0, 8.0, 12.0, 20.0)
 PIXELS_NM = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
-REAL_TOLERANCE_PX = 6.0
 VACANCY = CLASSES.index("vacancy")
 DOPANT = CLASSES.index("dopant")
 ONE_SULPHUR = 2  # species of mos2 where one of two S is missing
@@ -91,34 +87,49 @@ def without_ignored(found: Atoms, scene: Scene, tolerance_px: float) -> tuple[np
     return found.yx[clear], found.label[clear]
 
 
-def by_class(finder: Found, cases: tuple[Case, ...] = CASES, snrs: tuple[float, ...] = SNRS) -> list[dict[str, Any]]:
-    """F1 of each class in each material at each SNR, and of sites whatever their class."""
+def by_class(
+    finder: Found,
+    cases: tuple[Case, ...] = CASES,
+    snrs: tuple[float, ...] = SNRS,
+    beside: Found | None = None,
+) -> list[dict[str, Any]]:
+    """F1 of each class in each material at each SNR, and of sites whatever their class; `beside` on the same frames."""
     rows: list[dict[str, Any]] = []
+    finders = {"": finder} | ({"beside_": beside} if beside else {})
     for case in cases:
         wanted = CLASSES.index(case.reference)
         vacancies = wanted in (CLASSES.index("C"), CLASSES.index("TMD chalcogen"))
-        scores = {snr: (Score(), Score(), Score()) for snr in snrs}
+        scores = {(snr, name): (Score(), Score(), Score()) for snr in snrs for name in finders}
         for number in range(case.frames * 3):
             shot = Shot(specimen_of(case, number // 2), case.material, number, 0.02)
             if (shot.scene.label == wanted).sum() < 2:
                 continue
-            for snr, (of_class, of_vacancy, of_site) in scores.items():
-                found = finder(shot.counts(shot.electrons_for(wanted, snr)), shot.scene.pixel_nm)
-                tolerance = case.tolerance_nm / shot.scene.pixel_nm
-                yx, label = without_ignored(found, shot.scene, tolerance)
-                of_class.add(yx[label == wanted], shot.scene.yx[shot.scene.label == wanted], tolerance, shot.edge)
-                if vacancies:
-                    true = shot.scene.yx[shot.scene.label == VACANCY]
-                    of_vacancy.add(yx[label == VACANCY], true, tolerance, shot.edge)
-                of_site.add(yx, shot.scene.yx[shot.scene.label >= 0], tolerance, shot.edge)
-            case_done = number + 1 >= case.frames and scores[snrs[0]][0].hit + scores[snrs[0]][0].missed >= 30
-            if case_done:
+            for snr in snrs:
+                counts = shot.counts(shot.electrons_for(wanted, snr))
+                for name, each in finders.items():
+                    of_class, of_vacancy, of_site = scores[snr, name]
+                    found = each(counts, shot.scene.pixel_nm)
+                    tolerance = case.tolerance_nm / shot.scene.pixel_nm
+                    yx, label = without_ignored(found, shot.scene, tolerance)
+                    of_class.add(yx[label == wanted], shot.scene.yx[shot.scene.label == wanted], tolerance, shot.edge)
+                    if vacancies:
+                        true = shot.scene.yx[shot.scene.label == VACANCY]
+                        of_vacancy.add(yx[label == VACANCY], true, tolerance, shot.edge)
+                    of_site.add(yx, shot.scene.yx[shot.scene.label >= 0], tolerance, shot.edge)
+            first = scores[snrs[0], ""][0]
+            if number + 1 >= case.frames and first.hit + first.missed >= 30:
                 break
-        for snr, (of_class, of_vacancy, of_site) in scores.items():
-            row = {"material": case.material, "class": case.reference, "snr": snr, **of_class.table()}
-            rows.append({**row, "f1_sites": of_site.table()["f1"]})
-            if vacancies:
-                rows.append({"material": case.material, "class": "vacancy", "snr": snr, **of_vacancy.table()})
+        for snr in snrs:
+            row: dict[str, Any] = {"material": case.material, "class": case.reference, "snr": snr}
+            row |= scores[snr, ""][0].table()
+            of_vacancies: dict[str, Any] = {"material": case.material, "class": "vacancy", "snr": snr}
+            of_vacancies |= scores[snr, ""][1].table()
+            for name in finders:
+                row[f"{name}f1_sites"] = scores[snr, name][2].table()["f1"]
+                if name:
+                    row[f"{name}f1"] = scores[snr, name][0].table()["f1"]
+                    of_vacancies[f"{name}f1"] = scores[snr, name][1].table()["f1"]
+            rows += [row, of_vacancies] if vacancies else [row]
     return rows
 
 
@@ -252,81 +263,30 @@ def by_pixel(finder: Found, snr: float = 10.0) -> list[dict[str, Any]]:
     return rows
 
 
-def real(finder: Found, trained: list[RealImage], held: list[RealImage]) -> dict[str, Any]:
-    """F1 at 6 px on the held-out images: of the finder, as it is and with the threshold that is best on the images
-    trained on, and of the blob detector tuned on those."""
-    sizes = [(sigma, threshold) for sigma in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0) for threshold in (3, 4, 5, 6, 7, 8)]
-    finders = {threshold: finder.at(threshold) for threshold in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}
-
-    def blobs(images: list[RealImage], sigma: float, threshold: float) -> Score:
-        return total(images, lambda image: laplacian_of_gaussian(image.counts, sigma, threshold))
-
-    def networks(images: list[RealImage], threshold: float) -> Score:
-        return total(images, lambda image: finders[threshold](image.counts, image.pixel_nm).yx)
-
-    best = max(sizes, key=lambda size: blobs(trained, *size).f1 or 0.0)
-    chosen = max(finders, key=lambda threshold: networks(trained, threshold).f1 or 0.0)
-    images = [
-        {
-            "image": image.name,
-            **networks([image], chosen).table(),
-            "f1_at_half": networks([image], 0.5).table()["f1"],
-            "log_f1": blobs([image], *best).table()["f1"],
-        }
-        for image in held
-    ]
-    return {
-        "f1": networks(held, chosen).table()["f1"],
-        "threshold": chosen,
-        "f1_at_half": networks(held, 0.5).table()["f1"],
-        "log_f1": blobs(held, *best).table()["f1"],
-        "log_sigma_px": best[0],
-        "log_threshold": best[1],
-        "images": images,
-    }
-
-
-def total(images: list[RealImage], positions: Callable[[RealImage], FloatArray]) -> Score:
-    score = Score()
-    for image in images:
-        score.add(positions(image), image.yx, REAL_TOLERANCE_PX, FrameEdge(image.counts.shape, 0.0))
-    return score
-
-
-def split(images: list[RealImage], fold: int) -> tuple[list[RealImage], list[RealImage]]:
-    """Images for training and held-out ones: every fourth, from `fold` on."""
-    held = [image for number, image in enumerate(images) if number % HELD_OUT_EVERY == fold]
-    return [image for image in images if image not in held], held
-
-
-def data_folder() -> Path:
-    return Path(os.environ.get("PROBEWISE_DATA", ROOT.parent / "shared" / "data"))
-
-
 class Found:
     """The atoms of a model without refinement: (image, pixel_nm) -> Atoms."""
 
-    def __init__(self, model: str | Path | Model, threshold: float = 0.5) -> None:
+    def __init__(self, model: str | Path | Model) -> None:
         self.model = model if isinstance(model, Model) else load_model(model)
-        self._finder = AtomFinder(self.model, threshold=threshold, refine=False)
+        self.finder = AtomFinder(self.model, refine=False)
 
     def __call__(self, image: Float32Array, pixel_nm: float) -> Atoms:
-        return self._finder(image, pixel_nm=pixel_nm)
-
-    def at(self, threshold: float) -> Found:
-        return Found(self.model, threshold)
+        return self.finder(image, pixel_nm=pixel_nm)
 
 
-def evaluate(finder: Found, trained: list[RealImage], held: list[RealImage], *, small: bool = False) -> dict[str, Any]:
-    """All questions; a few frames of them when `small`."""
+def evaluate(
+    finder: Found, trained: list[RealImage], held: list[RealImage], *, small: bool = False, beside: Found | None = None
+) -> dict[str, Any]:
+    """All questions; a few frames of them when `small`. `beside` answers those about rendered frames at 0.02 nm too."""
     if small:
         return {"by_class": by_class(finder, (dataclasses.replace(CASES[0], frames=1),), (20.0,))}
     return {
-        "by_class": by_class(finder),
+        "by_class": by_class(finder, beside=beside),
         "defects": defects(finder),
         "nothing": nothing(finder),
+        **({"beside_defects": defects(beside), "beside_nothing": nothing(beside)} if beside else {}),
         "by_pixel": by_pixel(finder),
-        "real": real(finder, trained, held) if held else None,
+        "real": real(finder.finder, trained, held) if held else None,
     }
 
 
@@ -354,12 +314,18 @@ def summary(answers: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="atoms")
+    parser.add_argument("--beside", help="another model on the same frames: the reference")
     parser.add_argument("--fold", type=int, default=0, help="which fourth of the real images was held out")
     parser.add_argument("--json", default=str(ROOT / "bench" / "results" / "atoms_quality.json"))
     arguments = parser.parse_args()
     trained, held = split(real_images(data_folder()), arguments.fold)
-    answers = evaluate(Found(arguments.model), trained, held)
-    head = {"question": " ".join(str(__doc__).split("\n\n")[0].split()), "model": arguments.model}
+    finder = Found(arguments.model)
+    beside = Found(arguments.beside) if arguments.beside else None
+    answers = evaluate(finder, trained, held, beside=beside)
+    head: dict[str, Any] = {"question": " ".join(str(__doc__).split("\n\n")[0].split()), "model": arguments.model}
+    head["recipe"] = dict(finder.model.card.recipe)
+    if beside:
+        head["beside"] = dict(beside.model.card.recipe)
     versions = {"numpy": np.__version__, "python": platform.python_version()}
     Path(arguments.json).write_text(json.dumps({**head, "versions": versions, **answers}, indent=1) + "\n")
     print(json.dumps(summary(answers), indent=1))

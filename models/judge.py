@@ -11,12 +11,15 @@ from probewise.training.matching import pairs as pairs
 from probewise.types import Float32Array, FloatArray
 
 
-def laplacian_of_gaussian(image: Float32Array, sigma: float, threshold: float) -> FloatArray:
-    """(n, 2) maxima of -LoG within 2 sigma that exceed `threshold` robust deviations of the response."""
+def blobs(image: Float32Array, sigma: float) -> tuple[FloatArray, FloatArray]:
+    """Blob detector: (n, 2) maxima of the negative Laplacian of Gaussian within 2 sigma, and their heights over the
+    median in robust deviations of the response; those above 1.
+    """
     from scipy.ndimage import gaussian_laplace, maximum_filter
 
     response = -gaussian_laplace(image.astype(np.float64), sigma)
     middle = float(np.median(response))
     spread = float(np.median(np.abs(response - middle))) / 0.6745
     top = maximum_filter(response, size=2 * max(1, round(2 * sigma)) + 1) == response
-    return np.argwhere(top & (response > middle + threshold * spread)).astype(np.float64)
+    top &= response > middle + spread  # lower ones are noise, and very many
+    return np.argwhere(top).astype(np.float64), (response[top] - middle) / max(spread, 1e-12)

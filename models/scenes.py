@@ -32,21 +32,20 @@ from probewise.types import Context, Float32Array, FloatArray, IntArray, RasterR
 NATIVE_NM = 0.02
 SIDE = 256  # native pixels of a training frame
 EXCESS_VARIANCE = 0.2
-DISC_PX = 2.2  # radius of the target disc; neighbours in graphene lie 7.1 px apart
 FIELD_NM = {"graphene": 24.0, "mos2": 20.0, "particles": 24.0}  # survey field that a specimen is built over
 _OTHER_FIELD_NM = 40.0
-_DEFECTS = {"graphene": (8_000, 30_000), "mos2": (20_000, 90_000)}  # of a 200 nm field: 0.5 to 10 % of the sites
+_DEFECTS = {"graphene": (8_000, 30_000), "mos2": (40_000, 90_000)}  # of a 200 nm field: 0.5 to 10 % of the sites
 _MARGIN_NM = 0.6  # more than the largest scale jitter takes from a frame
 
 MATERIALS = {
-    "graphene": 0.15,
+    "graphene": 0.14,
     "mos2": 0.22,
-    "nio-lsmo": 0.04,
+    "nio-lsmo": 0.05,
     "bfo": 0.03,
-    "strained": 0.04,
-    "particles": 0.09,
-    "single atoms": 0.25,
-    "empty": 0.18,
+    "strained": 0.05,
+    "particles": 0.08,
+    "single atoms": 0.23,
+    "empty": 0.20,
 }
 
 
@@ -117,8 +116,11 @@ def random_distortions(random: np.random.Generator, tilt_deg: tuple[float, float
 def _open(random: np.random.Generator, material: str) -> tuple[Specimen, str, tuple[float, float] | None]:
     """Specimen, its name, and where a hole or a stain lies (nm) when it has one."""
     seed = int(random.integers(2**31))
-    if material in ("single atoms", "empty"):
-        return single_atoms(seed, film=random.random() < 0.85, heavy=material == "single atoms"), "single atoms", None
+    empty = material == "empty"
+    if empty and random.random() < 0.4:
+        material = "particles"  # a stain or a hole in the film between them
+    elif material in ("single atoms", "empty"):
+        return single_atoms(seed, film=random.random() < 0.85, heavy=not empty), "single atoms", None
     options: dict[str, object] = {}
     features: tuple[str, ...] = ()
     if material in ("graphene", "mos2"):
@@ -126,7 +128,7 @@ def _open(random: np.random.Generator, material: str) -> tuple[Specimen, str, tu
         options["defects"] = int(random.choice(_DEFECTS[material]))
     if material == "bfo":
         options["mistilt_pm"] = float(random.uniform(0, 12))
-    if random.random() < 0.4:
+    if empty or random.random() < 0.4:
         features = (str(random.choice(["hole", "contamination"])),)
     field = FIELD_NM.get(material, _OTHER_FIELD_NM)
     made = build(material, seed=seed, fov_nm=field, features=features, **options)  # type: ignore[arg-type]
@@ -146,7 +148,7 @@ def scenes(random: np.random.Generator, material: str, count: int) -> Iterator[S
         shape = (round(side / pixel), round(side / pixel))
         reach = (specimen.truth.fov_nm[0] - side * math.sqrt(2)) / 2 - 0.5
         shift = random.uniform(-reach, reach, 2)
-        if feature is not None and random.random() < 0.6:
+        if feature is not None and (material == "empty" or random.random() < 0.6):
             shift = np.clip(np.array(feature) - specimen.truth.fov_nm[0] / 2 + random.uniform(-4, 4, 2), -reach, reach)
         context = Context(
             (shape[0] * pixel, shape[1] * pixel), (float(shift[0]), float(shift[1])), random.uniform(0, 2 * math.pi)

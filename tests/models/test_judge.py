@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judge import FrameEdge, Score, laplacian_of_gaussian, pairs
+from judge import FrameEdge, Score, blobs, pairs
 
 
 @settings(deadline=None, max_examples=30)
@@ -39,6 +39,9 @@ def test_blob_detector_finds_blobs_of_its_size() -> None:
     true = np.array([[20.0, 30.0], [60.0, 80.0], [95.0, 40.0]])
     image = sum(np.exp(-((rows - y) ** 2 + (cols - x) ** 2) / 18) for y, x in true)
     image = (image + random.normal(0, 0.02, image.shape)).astype(np.float32)
-    found = laplacian_of_gaussian(image, 3.0, 8.0)
+    yx, height = blobs(image, 3.0)
+    found = yx[height > 8]
     i, _ = pairs(found, true, 2.0)
     assert len(found) == len(i) == 3
+    assert height.min() > 1
+    assert len(yx) > 3

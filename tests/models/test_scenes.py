@@ -100,7 +100,55 @@ def test_targets_are_discs_with_the_class_of_the_atom() -> None:
 def test_samples_are_finite_and_of_the_right_size(material: str) -> None:
     random = np.random.default_rng(1)
     for scene in scenes.scenes(random, material, 2):
-        made = frames.sample(random, scene, scene)
+        drawn = frames.draw(random, scene, scene)
+        assert np.isfinite(drawn.image).all()
+        made = frames.sample(random, drawn)
         assert made.image.shape == made.site.shape == made.weight.shape == (frames.SIDE, frames.SIDE)
         assert np.isfinite(made.image).all()
-        assert (made.site.sum() > 0) == (material != "empty")
+        within = ((drawn.yx >= 0) & (drawn.yx <= frames.SIDE - 1)).all(axis=1) & (drawn.label >= 0)
+        assert (made.site.sum() > 0) == within.any()
+
+
+def test_a_sample_turns_image_and_targets_alike() -> None:
+    yx = np.array([[40.0, 70.0], [200.0, 90.0], [120.0, 30.0]])
+    image = np.zeros((frames.SIDE, frames.SIDE), dtype=np.float32)
+    image[tuple(yx.astype(int).T)] = 1
+    drawn = frames.Drawn(image, yx, np.array([0, 4, 6]), 1.0)
+    random = np.random.default_rng(0)
+    seen = set()
+    for _ in range(12):
+        made = frames.sample(random, drawn)
+        rows, cols = np.nonzero(made.image > 0.5)  # the extra noise has a deviation of 0.04 at most
+        assert len(rows) == 3
+        assert (made.site[rows, cols] == 1).all()
+        assert sorted(made.kind[rows // 2, cols // 2]) == [0, 4, 6]
+        seen.add((int(rows[0]), int(cols[0])))
+    assert len(seen) > 2
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.integers(0, 60))
+def test_crowded_pixels_lie_near_two_atoms(seed: int, count: int) -> None:
+    yx = np.random.default_rng(seed).uniform(100, 130, (count, 2))
+    rows, cols = np.indices((frames.SIDE, frames.SIDE))
+    expected = sum(
+        ((rows - y) ** 2 + (cols - x) ** 2 <= frames.GAP_PX**2 for y, x in yx), np.zeros(rows.shape, dtype=int)
+    )
+    np.testing.assert_array_equal(frames.crowded(yx), expected > 1)
+
+
+def test_spread_is_that_of_the_speckle_under_bright_atoms() -> None:
+    speckle = np.random.default_rng(2).normal(3.0, 0.5, (300, 300)).astype(np.float32)
+    speckle[:3] = 50.0  # a hundredth of the pixels
+    assert frames.spread(speckle) == pytest.approx(0.5, rel=0.05)  # 22,500 values looked at: 1 % each percentile
+
+
+def test_thick_carbon_is_brighter_than_its_texture_and_never_negative() -> None:
+    random = np.random.default_rng(3)
+    scene = next(scenes.scenes(random, "single atoms", 1))
+    peak = float(np.median(scene.table[scene.species, 0] * scene.weight))
+    for _ in range(8):
+        carbon, texture = frames.thick_carbon(random, scene, 0.01)
+        assert carbon.shape == scene.fraction.shape
+        assert carbon.min() >= 0
+        assert 0.02 * peak <= texture <= 0.3 * peak
