@@ -99,6 +99,10 @@ class LatticeMoments(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         reach = _RING_REACH
         picture = F.avg_pool2d(frames, 2)
+        level = picture
+        for apart in (1, 2, 4):
+            level = F.conv2d(F.pad(level, (apart,) * 4, mode="replicate"), self.soft, dilation=apart)
+        picture = picture - level  # what lies on, under or over the columns shall not count as columns
         rings = F.conv2d(picture, self.rings)  # only where the whole ring lies in the frame
         inner = picture[..., reach:-reach, reach:-reach]
         bright = F.relu(F.conv2d(picture, self.soft))[..., reach - 1 : 1 - reach, reach - 1 : 1 - reach] ** 2
