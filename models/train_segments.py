@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Train the segmenter, export it, compare ONNX Runtime with torch, evaluate it, and write model and card.
 
-Run: python models/train_segments.py [--minutes 60] [--seed 1] [--name segments] [--out python/probewise/models]
+Run: python models/train_segments.py [--minutes 50] [--seed 1] [--name segments] [--out python/probewise/models]
 The evaluation of the shipped model goes to bench/results/segments_quality.json.
 """
 
@@ -65,7 +65,10 @@ def _average(kept: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
 
 
 def train(network: nn.Module, *, minutes: float, seed: int, pool: int, checkpoint: Path) -> tuple[nn.Module, int]:
-    """AdamW, rate falling as a cosine over `minutes` of processor time; returns the exponential mean of the weights and the steps."""
+    """AdamW, rate falling as a cosine over `minutes` of processor time.
+
+    returns  the exponential mean of the weights, and the steps
+    """
     torch.manual_seed(seed)
     network = network.to(memory_format=torch.channels_last).train()
     mean = AveragedModel(network, avg_fn=_average, use_buffers=True)
@@ -124,7 +127,7 @@ def card(path: Path, recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> C
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--minutes", type=float, default=60.0, help="of processor time; under 5: a miniature, evaluated on a few frames"
+        "--minutes", type=float, default=50.0, help="of processor time; under 5: a miniature, evaluated on a few frames"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", default="segments")
