@@ -30,7 +30,7 @@ from probewise.inference import Card
 from probewise.training.home import HomeFrame, home_frames
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST_SEED = 1_000_003
+FIRST_SEED = 2_000_003
 Shown = tuple[np.ndarray, float]  # counts and the pixel size that the finder is told
 LATTICES = {  # nm: sides of the cell, places in it, brightness
     "dumbbells": ((0.384, 0.543), ((0, 0), (0, 0.25), (0.5, 0.5), (0.5, 0.75)), (1, 1, 1, 1)),
