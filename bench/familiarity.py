@@ -120,7 +120,7 @@ def cost_ms(finder: AtomFinder, frame: HomeFrame) -> dict[str, float | int]:
     counts = np.ascontiguousarray(frame.counts)
     scaled = finder._scaled(counts, (frame.pixel_nm,) * 2)
     maps = finder._maps(scaled, counts.shape)
-    atoms = finder._found(maps)
+    atoms, _ = finder._found(maps)
     alone, whole = [], []
     for _ in range(200):
         begun = time.perf_counter_ns()

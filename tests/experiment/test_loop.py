@@ -223,22 +223,27 @@ def test_a_large_variance_is_not_trusted(tmp_path: Path) -> None:
 
 
 def test_several_values_are_told_where_they_lie(tmp_path: Path) -> None:
-    """A ramp across each frame: with two candidates a side the map rises within every site."""
+    """A ramp across the field, told by halves of each frame: with two candidates a side it rises within every site."""
 
     def halves(frame: Frame) -> Values:
-        return Values([0.0, 1.0, 1.0], [[0.5, 0.25], [0.25, 0.75], [0.75, 0.75]], [0.01, 0.01, 0.02])  # type: ignore[arg-type]
+        middle = frame.context.shift_nm[1] / 10.0
+        return Values(  # type: ignore[arg-type]
+            [middle - 0.25, middle + 0.25, middle + 0.25], [[0.5, 0.25], [0.25, 0.75], [0.75, 0.75]], [0.01, 0.01, 0.02]
+        )
 
     changes = {"measure": {"scalarize": halves}, "acquisition": {"policy": "raster"}}
     tiny(tmp_path / "fine", surrogate={"refine": 2}, **changes).run()
     with open_run(tmp_path / "fine") as run:
         assert run.candidates == (20, 20)
         columns = run.mean.reshape(run.candidates)[2:4].reshape(2, 10, 2)[:, 1:9]  # the first row of free sites
-        assert (columns[..., 1] - columns[..., 0]).min() > 0.3
-        # weights 100, 100 and 50
-        np.testing.assert_allclose(run.values, 0.6, rtol=1e-12)
+        # half a pitch; the noise of 0.01 and the fit leave a tenth of it
+        np.testing.assert_allclose(columns[..., 1] - columns[..., 0], 0.5, atol=0.1)
+        # weights 100, 100 and 50 of middle - 0.25 and middle + 0.25
+        middles = run.sites.centres_nm[:, 1] / 10.0 - 5.0
+        np.testing.assert_allclose(run.values, middles[run.visited] + 0.05, rtol=1e-9, atol=1e-9)
     tiny(tmp_path / "coarse", **changes).run()
     with open_run(tmp_path / "coarse") as run:
-        np.testing.assert_allclose(run.mean[run.visited], 0.6, atol=1e-6)
+        np.testing.assert_allclose(run.values, middles[run.visited] + 0.05, rtol=1e-9, atol=1e-9)
 
 
 def test_frames_that_show_nothing_to_value_are_measured(tmp_path: Path) -> None:
