@@ -20,6 +20,7 @@ from probewise.descriptors import LatentWorkflow
 from probewise.experiment.describer import make_describer
 from probewise.experiment.loading import build
 from probewise.experiment.networks import open_networks
+from probewise.experiment.watch import Watch
 
 RULES = ("rare", "max-variance")
 
@@ -34,7 +35,7 @@ def judge(specimen, seed, count):
         }
     )
     networks = open_networks(configuration)
-    seeing = make_describer(configuration, None, "rare", networks)
+    seeing = make_describer(configuration, None, "rare", networks, Watch(asks=False))
     descriptions = [seeing.describe(frame) for frame in frames]
     row = {"specimen": specimen, "seed": seed, "sites": count, "of_interest": int(interesting.sum())}
     for component in (*seeing.columns, *RULES):
@@ -44,6 +45,7 @@ def judge(specimen, seed, count):
             None,
             component,
             networks,
+            Watch(asks=False),
         )
         assert isinstance(workflow, LatentWorkflow)
         report = workflow.fit(descriptions)

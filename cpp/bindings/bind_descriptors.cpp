@@ -36,18 +36,23 @@ void taper_windows(const py::array& image, const py::array& corners, const py::a
   core::taper_windows(view, places, weights, scale, subtract_mean, windows, mean_view);
 }
 
-void magnitudes(const py::array& spectra, std::size_t side, std::size_t keep, py::array& out) {
-  const auto values = read_view<float>(spectra, "spectra", 3, "(windows, window, 2 * (window // 2 + 1))");
-  if (keep == 0 || 2 * keep > side) {
-    throw py::value_error("keep is " + std::to_string(keep) + ", expected 1 to " + std::to_string(side / 2));
+void window_spectra(const py::array& image, const py::array& corners, const py::array& taper, std::size_t keep,
+                    float scale, bool subtract_mean, py::array& out, py::array& means) {
+  const auto pixels = read_view<float>(image, "image", 2, "(rows, cols)");
+  const auto places = read_view<std::int64_t>(corners, "corners", 2, "(windows, 2)");
+  const auto weights = read_view<float>(taper, "taper", 1, "(window,)");
+  check_axis(corners, "corners", 1, 2);
+  if (keep == 0 || 2 * keep > weights.size()) {
+    throw py::value_error("keep is " + std::to_string(keep) + ", expected 1 to " + std::to_string(weights.size() / 2));
   }
-  check_axis(spectra, "spectra", 1, side);
-  check_axis(spectra, "spectra", 2, 2 * (side / 2 + 1));
   const auto target = write_view<float>(out, "out", 2, "(windows, features)");
-  check_axis(out, "out", 0, extent(spectra, 0));
+  check_axis(out, "out", 0, places.size() / 2);
   check_axis(out, "out", 1, 2 * keep * (keep + 1));
+  const auto mean_view = write_view<double>(means, "means", 1, "(windows,)");
+  check_axis(means, "means", 0, places.size() / 2);
+  const probewise::Image2d<const float> view{pixels.data(), image.shape(0), image.shape(1), image.shape(1)};
   py::gil_scoped_release release;
-  core::magnitudes(values, side, keep, target);
+  core::window_spectra(view, places, weights, keep, scale, subtract_mean, target, mean_view);
 }
 
 void refine_peaks(const py::array& windows, double reach, py::array& peaks, py::array& power, py::array& phase_step) {
@@ -105,7 +110,8 @@ void solve_abundances(const py::array& gram, const py::array& products, const st
 void bind_descriptors(py::module_& module) {
   module.def("taper_windows", &taper_windows, py::arg("image"), py::arg("corners"), py::arg("taper"), py::arg("scale"),
              py::arg("subtract_mean"), py::arg("out"), py::arg("means"));
-  module.def("magnitudes", &magnitudes, py::arg("spectra"), py::arg("side"), py::arg("keep"), py::arg("out"));
+  module.def("window_spectra", &window_spectra, py::arg("image"), py::arg("corners"), py::arg("taper"), py::arg("keep"),
+             py::arg("scale"), py::arg("subtract_mean"), py::arg("out"), py::arg("means"));
   module.def("refine_peaks", &refine_peaks, py::arg("windows"), py::arg("reach"), py::arg("peaks"), py::arg("power"),
              py::arg("phase_step"));
   module.def("project", &project, py::arg("spectra"), py::arg("basis"), py::arg("products"), py::arg("norms"));

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <complex>
 #include <limits>
 #include <numbers>
 #include <stdexcept>
@@ -13,21 +15,60 @@
 
 namespace core = probewise::descriptors;
 
-TEST_CASE("magnitudes keep the central rows and the right half") {
-  constexpr std::size_t side = 8, width = 5, keep = 2;
-  std::vector<float> spectrum(2 * side * width);
-  for (std::size_t i = 0; i < side * width; ++i) {
-    spectrum[2 * i] = 3.0f * static_cast<float>(i);
-    spectrum[2 * i + 1] = -4.0f * static_cast<float>(i);
+TEST_CASE("window spectra are the magnitudes of the transform's definition") {
+  constexpr std::size_t rows = 70, cols = 75;
+  std::vector<float> pixels(rows * cols);
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    pixels[i] = 100.0f + 20.0f * static_cast<float>(std::sin(0.37 * static_cast<double>(i % 997)));
   }
-  std::vector<float> out(2 * keep * (keep + 1));
-  core::magnitudes(spectrum, side, keep, out);
-  const std::array<std::size_t, 4> rows{6, 7, 0, 1};
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t j = 0; j <= keep; ++j) {
-      CHECK(out[i * (keep + 1) + j] == 5.0f * static_cast<float>(rows[i] * width + j));
+  const probewise::Image2d<const float> image{pixels.data(), rows, cols, cols};
+  for (const std::size_t side : {4, 6, 10, 16, 22, 30, 64}) {
+    const std::size_t keep = side == 64 ? 16 : side / 2, features = 2 * keep * (keep + 1);
+    std::vector<float> taper(side);
+    for (std::size_t i = 0; i < side; ++i) taper[i] = 0.3f + 0.7f * static_cast<float>(i) / static_cast<float>(side);
+    const std::vector<std::int64_t> corners{5, 3, 0, 0, 2, 3, 6, 11, 1, 3};
+    std::vector<float> out(5 * features);
+    std::vector<double> means(5);
+    core::window_spectra(image, corners, taper, keep, 0.5f, true, out, means);
+    for (std::size_t n = 0; n < 5; ++n) {
+      double sum = 0, weights = 0;
+      const auto value = [&](std::size_t i, std::size_t j) {
+        return static_cast<double>(pixels[(static_cast<std::size_t>(corners[2 * n]) + i) * cols +
+                                          static_cast<std::size_t>(corners[2 * n + 1]) + j]);
+      };
+      const auto weight = [&](std::size_t i, std::size_t j) {
+        return static_cast<double>(taper[i]) * static_cast<double>(taper[j]);
+      };
+      for (std::size_t i = 0; i < side; ++i) {
+        for (std::size_t j = 0; j < side; ++j) {
+          sum += weight(i, j) * value(i, j);
+          weights += weight(i, j);
+        }
+      }
+      CHECK(means[n] == doctest::Approx(sum / weights).epsilon(1e-5));
+      double largest = 0;
+      for (std::size_t f = 0; f < features; ++f) {
+        const double ky = static_cast<double>(f / (keep + 1)) - static_cast<double>(keep);
+        const auto kx = static_cast<double>(f % (keep + 1));
+        std::complex<double> transform = 0;
+        for (std::size_t i = 0; i < side; ++i) {
+          for (std::size_t j = 0; j < side; ++j) {
+            const double angle = -2 * std::numbers::pi * (ky * static_cast<double>(i) + kx * static_cast<double>(j)) /
+                                 static_cast<double>(side);
+            transform += 0.5 * (value(i, j) - sum / weights) * weight(i, j) * std::polar(1.0, angle);
+          }
+        }
+        largest = std::max(largest, std::abs(std::abs(transform) - static_cast<double>(out[n * features + f])));
+      }
+      // Sums of side^2 values of about 50 in float.
+      CHECK(largest < 1e-5 * 50 * static_cast<double>(side));
     }
   }
+  std::vector<float> taper(2 * 131, 1.0f), wide(300 * 300, 1.0f), out(2 * 131 * 132);
+  std::vector<double> means(1);
+  const std::array<std::int64_t, 2> corner{0, 0};
+  CHECK_THROWS_AS(core::window_spectra({wide.data(), 300, 300, 300}, corner, taper, 131, 1.0f, false, out, means),
+                  std::invalid_argument);
 }
 
 TEST_CASE("a window outside the image or with a non-finite pixel is refused") {

@@ -464,6 +464,24 @@ class Description:
     notices: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Familiarity:
+    """How a frame compares with those that a network was made for.
+
+    distance  1 at the limit, more is farther off
+    rate      share of home frames beyond the limit
+    reason    the statistic that is farthest off
+    """
+
+    distance: float
+    rate: float
+    reason: str
+
+    @property
+    def unfamiliar(self) -> bool:
+        return self.distance > 1
+
+
 @dataclass(frozen=True, eq=False)
 class Atoms:
     """Atom columns found in one image.
@@ -472,12 +490,14 @@ class Atoms:
     label    (n,) int64 index into `classes`
     score    (n,) float64, mean probability of the atom's pixels, 0 to 1
     classes  names of the labels; empty where the maps had no names
+    familiarity  of the frame; None where the network has no reference statistics or the frame is too small
     """
 
     yx: FloatArray
     label: IntArray
     score: FloatArray
     classes: tuple[str, ...] = ()
+    familiarity: Familiarity | None = None
 
     def __len__(self) -> int:
         return len(self.yx)

@@ -76,6 +76,7 @@ def test_windows_of_a_frame_need_no_atoms(tmp_path: Path) -> None:
         component={"by": "angle cos"},
     ).run()
     assert [row["name"] for row in summary["models"]] == ["graphene-encoder"]
+    assert any(text.startswith("graphene-encoder was trained without translation") for text in summary["notices"])
     with open_run(tmp_path / "r") as run:
         assert np.isfinite(run.values).all()
         # 3 nm are 150 px: windows of 27 at about 20 px, 7 along a side.

@@ -17,12 +17,10 @@ void project(std::span<const float> spectra, std::span<const double> basis, std:
              std::span<double> products, std::span<double> norms) {
   const SpectraLoops& loops = spectra_loops();
   const std::size_t n = norms.size(), k = basis.size() / features;
-  std::vector<double> wide(features);
   for (std::size_t i = 0; i < n; ++i) {
     const float* row = spectra.data() + i * features;
-    for (std::size_t j = 0; j < k; ++j) products[i * k + j] = loops.dot(row, basis.data() + j * features, features);
-    std::copy_n(row, features, wide.begin());
-    norms[i] = loops.dot(row, wide.data(), features);
+    loops.dots(row, basis.data(), k, features, products.data() + i * k);
+    norms[i] = loops.square(row, features);
   }
 }
 

@@ -12,7 +12,16 @@ def taper_windows(
     out: npt.NDArray[np.float32],
     means: npt.NDArray[np.float64],
 ) -> None: ...
-def magnitudes(spectra: npt.NDArray[np.float32], side: int, keep: int, out: npt.NDArray[np.float32]) -> None: ...
+def window_spectra(
+    image: npt.NDArray[np.float32],
+    corners: npt.NDArray[np.int64],
+    taper: npt.NDArray[np.float32],
+    keep: int,
+    scale: float,
+    subtract_mean: bool,
+    out: npt.NDArray[np.float32],
+    means: npt.NDArray[np.float64],
+) -> None: ...
 def refine_peaks(
     windows: npt.NDArray[np.float32],
     reach: float,

@@ -74,6 +74,27 @@ def choose(path: Path, components: int, names: Sequence[str] = (), *, read: Call
         print(f"got {answer!r}, expected {wanted}", file=sys.stderr)
 
 
+def confirmer(read: Callable[[], str] | None = None) -> Callable[[str], bool] | None:
+    """The experiment's `confirm` hook: a question, answered yes or no; None where there is no terminal to answer at."""
+    if read is None and not sys.stdin.isatty():
+        return None
+    ask = read or _input
+
+    def confirm(question: str) -> bool:
+        print(f"{question}; the beam is safe", file=sys.stderr)
+        while True:
+            print("go on all the same? yes or no: ", end="", file=sys.stderr, flush=True)
+            try:
+                answer = ask().strip().lower()
+            except EOFError:
+                return False
+            if answer in ("yes", "no"):
+                return answer == "yes"
+            print(f"got {answer!r}, expected yes or no", file=sys.stderr)
+
+    return confirm
+
+
 def _input() -> str:
     """A line from the terminal; Ctrl-C interrupts the wait instead of waiting for the step to finish."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

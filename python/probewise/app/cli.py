@@ -188,6 +188,74 @@ def import_atomai(
     raise typer.Exit(import_atomai(file, out, translation_prior=translation_prior))
 
 
+Frames = Annotated[list[Path], typer.Option("--frames", metavar="FILE|DIR", help="Your frames; repeatable.")]
+Pixel = Annotated[float | None, typer.Option("--pixel-nm", metavar="NM", help="Where the files do not say it.")]
+
+
+@models.command()
+def adapt(
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE.onnx", help="The atom finder to start from.")],
+    frames: Frames,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the new models and their cards.")],
+    pixel_nm: Pixel = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="DIR|FILE.csv", help="NAME.csv with y,x[,class] in pixels, where known.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the parent's, -adapted.")] = None,
+    members: Annotated[int, typer.Option(metavar="N", help="Networks of an ensemble.")] = 1,
+    minutes: Annotated[float, typer.Option(metavar="T", help="Of one processor, for each member.")] = 5.0,
+    seed: Annotated[int, typer.Option(metavar="S")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train an atom finder on with your own frames (extra train)."""
+    from probewise.app.adapting import adapt
+
+    raise typer.Exit(
+        adapt(
+            model,
+            frames,
+            out,
+            pixel_nm=pixel_nm,
+            labels=labels,
+            name=name,
+            members=members,
+            minutes=minutes,
+            seed=seed,
+            as_json=as_json,
+        )
+    )
+
+
+@models.command()
+def evaluate(
+    model: Annotated[list[str], typer.Argument(metavar="NAME|FILE.onnx...", help="Several are an ensemble.")],
+    frames: Frames,
+    labels: Annotated[Path, typer.Option(metavar="DIR|FILE.csv", help="NAME.csv with y,x[,class] in pixels.")],
+    pixel_nm: Pixel = None,
+    tolerance_nm: Annotated[float, typer.Option(metavar="NM", help="Between a found and a labelled atom.")] = 0.06,
+    threshold: Annotated[float, typer.Option(metavar="P", help="Of the probability.")] = 0.5,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Overlays and risk against coverage.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare what an atom finder finds with labelled frames."""
+    from probewise.app.adapting import evaluate
+
+    raise typer.Exit(
+        evaluate(
+            model,
+            frames,
+            labels,
+            pixel_nm=pixel_nm,
+            tolerance_nm=tolerance_nm,
+            threshold=threshold,
+            picture=picture,
+            as_json=as_json,
+        )
+    )
+
+
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine and installation offer, and what is wrong."""

@@ -19,7 +19,7 @@ TRACEBACK = "traceback.txt"
 
 
 def run(config: Path | None, sets: Sequence[str], overrides: Mapping[str, Any], *, dry_run: bool, as_json: bool) -> int:
-    from probewise.app.ask import Asker, check_answerable
+    from probewise.app.ask import Asker, check_answerable, confirmer
     from probewise.experiment import Experiment, load
 
     configuration = load(config, sets, overrides)
@@ -29,15 +29,15 @@ def run(config: Path | None, sets: Sequence[str], overrides: Mapping[str, Any], 
         from probewise.app.plan import predict
 
         return predict(configuration, as_json=as_json)
-    experiment = Experiment(configuration=configuration, ask=Asker(lambda: experiment.directory))
+    experiment = Experiment(configuration=configuration, ask=Asker(lambda: experiment.directory), confirm=confirmer())
     return perform(experiment, as_json=as_json)
 
 
 def resume(directory: Path, *, as_json: bool) -> int:
-    from probewise.app.ask import Asker
+    from probewise.app.ask import Asker, confirmer
     from probewise.experiment import Experiment
 
-    experiment = Experiment.resume(directory, ask=Asker(lambda: directory))
+    experiment = Experiment.resume(directory, ask=Asker(lambda: directory), confirm=confirmer())
     return perform(experiment, as_json=as_json)
 
 

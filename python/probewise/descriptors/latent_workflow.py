@@ -370,8 +370,11 @@ def _discord(terms: FloatArray, centres: FloatArray, label: IntArray) -> FloatAr
     from scipy.spatial import cKDTree
 
     out = np.zeros(len(terms))
+    phase = terms[:, 0] + 1j * terms[:, 1]
     for kind in np.unique(label):
         own = np.flatnonzero(label == kind)
-        near = cKDTree(centres[own]).query(centres[own], k=range(1, min(_NEIGHBOURS + 1, len(own)) + 1))[1]
-        out[own] = 1 - np.linalg.norm(terms[own][near].mean(axis=1), axis=1)
+        places, directions = centres[own], phase[own]
+        count = min(_NEIGHBOURS + 1, len(own))
+        near = cKDTree(places).query(places, k=range(1, count + 1))[1]
+        out[own] = 1 - np.abs(directions[near].sum(axis=1)) / count
     return out

@@ -14,9 +14,6 @@ from probewise.types import Float32Array, FloatArray, IntArray
 Convention = Literal["hamming", "log"]
 CONVENTIONS: tuple[Convention, ...] = ("hamming", "log")
 
-# Windows in flight at once: 32 windows of 128 px are 2 MiB, which stay in the second-level cache.
-_BLOCK = 32
-
 
 def window_corners(shape: tuple[int, int], window: int, step: int, *, inclusive: bool = True) -> IntArray:
     """Top left pixels of the windows, row by row, (n, 2) int64.
@@ -138,22 +135,12 @@ def spectra_at(
     subtract_mean  take the tapered mean off each window first, so that it does not leak into its neighbours in
                    frequency
     """
-    from scipy import fft
-
     if convention not in CONVENTIONS:
         raise ValueError(f"convention is {convention!r}, expected one of {CONVENTIONS}")
     keep = _kept(window, crop)
-    taper = _taper(window)
-    count = len(corners)
-    spectra = np.empty((count, 2 * keep * (keep + 1)), dtype=np.float32)
-    means = np.empty(count, dtype=np.float64)
-    buffer = np.empty((min(count, _BLOCK), window, window), dtype=np.float32)
-    for start in range(0, count, _BLOCK):
-        block = slice(start, min(start + _BLOCK, count))
-        windows = buffer[: block.stop - start]
-        _core.taper_windows(image, corners[block], taper, scale, subtract_mean, windows, means[block])
-        transform = fft.rfft2(windows, workers=1)
-        _core.magnitudes(transform.view(np.float32), window, keep, spectra[block])
+    spectra = np.empty((len(corners), 2 * keep * (keep + 1)), dtype=np.float32)
+    means = np.empty(len(corners), dtype=np.float64)
+    _core.window_spectra(image, corners, _taper(window), keep, scale, subtract_mean, spectra, means)
     if convention == "log":
         np.log1p(spectra, out=spectra)
     return spectra, means

@@ -119,6 +119,8 @@ class DescriptorTable(Table):
     of: of "rvae", classes of atoms that patches are cut about; unset, all but vacancies
     window_px: of "linear"; unset, 2.56 nm, at most the frame
     step_px: of "linear", and of the windows of "rvae" in pixels of its encoder; unset, half a window
+    on_unfamiliar: when three frames running are unlike those that the networks were made for: "ask" (the beam is safe
+    meanwhile; where nobody can answer, the run ends and can be resumed) or "notice"
     """
 
     workflow: Literal["linear", "dcnn", "rvae"] = "linear"
@@ -129,6 +131,7 @@ class DescriptorTable(Table):
     step_px: Count | None = None
     components: Annotated[int, Field(ge=2, le=64)] = 4
     refit_every: Count = 20
+    on_unfamiliar: Literal["ask", "notice"] = "ask"
 
 
 class ComponentTable(Table):

@@ -13,6 +13,7 @@ from probewise.errors import ConfigurationError, Error
 from probewise.experiment.config import Configuration
 from probewise.experiment.networks import Networks
 from probewise.experiment.values import combine, returned
+from probewise.experiment.watch import Watch
 from probewise.types import Atoms, Description, FloatArray, Frame
 
 Scalarize: TypeAlias = Callable[[Any], Any]
@@ -106,7 +107,7 @@ def told_value(value: Any) -> float:
 
 
 def make_describer(
-    configuration: Configuration, scalarize: Scalarize | None, component: Any, networks: Networks
+    configuration: Configuration, scalarize: Scalarize | None, component: Any, networks: Networks, watch: Watch
 ) -> Describer:
     """The workflow that a configuration names, with the callables given in Python put in."""
     if scalarize is not None:
@@ -118,9 +119,9 @@ def make_describer(
     if configuration.measure.kind == "point":
         return Scalarized(mean_counts)
     if configuration.descriptor.workflow == "dcnn":
-        return _atom_workflow(configuration, component, networks)
+        return _atom_workflow(configuration, component, networks, watch)
     if configuration.descriptor.workflow == "rvae":
-        return _latent_workflow(configuration, component, networks)
+        return _latent_workflow(configuration, component, networks, watch)
     from probewise.descriptors import LinearWorkflow
 
     table = configuration.descriptor
@@ -135,14 +136,14 @@ def make_describer(
     )
 
 
-def _atom_workflow(configuration: Configuration, component: Any, networks: Networks) -> Describer:
+def _atom_workflow(configuration: Configuration, component: Any, networks: Networks, watch: Watch) -> Describer:
     from probewise.descriptors import AtomWorkflow
     from probewise.image import Segmenter
 
     segmenter = Segmenter(networks.segments[0]) if networks.segments else None
     try:
         return AtomWorkflow(
-            _look(networks),
+            _look(networks, watch),
             networks.atoms[0].card.classes if networks.atoms else (),
             segmenter,
             segmenter.classes if segmenter is not None else (),
@@ -155,14 +156,14 @@ def _atom_workflow(configuration: Configuration, component: Any, networks: Netwo
         raise ConfigurationError(f"component.by is {configuration.component.by!r}: {error}") from error
 
 
-def _latent_workflow(configuration: Configuration, component: Any, networks: Networks) -> Describer:
+def _latent_workflow(configuration: Configuration, component: Any, networks: Networks, watch: Watch) -> Describer:
     from probewise.descriptors import LatentEncoder, LatentWorkflow
 
     table = configuration.descriptor
     try:
         return LatentWorkflow(
             LatentEncoder(networks.encoder[0]) if networks.encoder else None,
-            _look(networks, table.of) if networks.atoms else None,
+            _look(networks, watch, table.of) if networks.atoms else None,
             decoder=networks.decoder[0] if networks.decoder else None,
             step_px=table.step_px,
             component=component,
@@ -174,7 +175,7 @@ def _latent_workflow(configuration: Configuration, component: Any, networks: Net
         raise ConfigurationError(f"component.by is {configuration.component.by!r}: {error}") from error
 
 
-def _look(networks: Networks, of: Sequence[str] | None = None) -> Callable[[Frame], Atoms]:
+def _look(networks: Networks, watch: Watch, of: Sequence[str] | None = None) -> Callable[[Frame], Atoms]:
     """What finds the atoms of a frame; those of the classes in `of`, where it is empty all but vacancies."""
     from probewise.descriptors.atom_columns import CAGED
     from probewise.image import AtomFinder, refine_atoms
@@ -188,6 +189,7 @@ def _look(networks: Networks, of: Sequence[str] | None = None) -> Callable[[Fram
 
     def look(frame: Frame) -> Atoms:
         found = finder(frame)
+        watch.see(finder.card.name, found.familiarity)
         if wanted is not None:
             own = wanted[found.label]
             found = Atoms(found.yx[own], found.label[own], found.score[own], classes)

@@ -21,6 +21,7 @@ from probewise.experiment.opening import Opened, begin, create_journal, journall
 from probewise.experiment.sources import LiveSource, ReplaySource
 from probewise.experiment.states import Step
 from probewise.experiment.summary import Summary
+from probewise.experiment.watch import Confirm
 from probewise.shown import Shown
 from probewise.types import Instrument
 
@@ -34,6 +35,9 @@ class Experiment(Shown):
                    `component.by` a callable or a template array
     out            the run's folder, new or empty, instead of `run.out`
     ask            called as ask(descriptions, frames, workflow) when `component.by` is "ask"; returns the component
+    confirm        called as confirm(question), the beam safe, when `descriptor.on_unfamiliar` is "ask" and frames are
+                   unlike those that a network was made for; False, or None here, ends the run with a ModelError, and
+                   `resume` is the answer that goes on
 
     Nothing is touched before the first step. `run`, the end of an iteration, any error and `close` leave the beam
     safe and the journal complete; a `with` block closes as well.
@@ -47,6 +51,7 @@ class Experiment(Shown):
         *,
         out: str | Path | None = None,
         ask: Callable[..., int] | None = None,
+        confirm: Confirm | None = None,
         **tables: Any,
     ) -> None:
         if configuration is not None and tables:
@@ -54,9 +59,9 @@ class Experiment(Shown):
         if configuration is not None and isinstance(instrument, str):
             raise ConfigurationError("configuration and a URI are both given, expected instrument.uri to name it")
         if configuration is None:
-            configuration, self._hooks = with_hooks(instrument, tables, ask)
+            configuration, self._hooks = with_hooks(instrument, tables, ask, confirm)
         else:
-            self._hooks = Hooks(None if isinstance(instrument, str) else instrument, ask=ask)
+            self._hooks = Hooks(None if isinstance(instrument, str) else instrument, ask=ask, confirm=confirm)
         self.configuration = configuration
         self._events = Events()
         self._directory: Path | None = None
@@ -79,6 +84,7 @@ class Experiment(Shown):
         scalarize: Scalarize | None = None,
         component: Any = None,
         ask: Callable[..., int] | None = None,
+        confirm: Confirm | None = None,
     ) -> Experiment:
         """Go on where a killed, stopped or paused run left off; a finished one only gives its summary again.
 
@@ -86,7 +92,7 @@ class Experiment(Shown):
         """
         path = Path(directory)
         experiment = cls(instrument, journalled_configuration(path))
-        experiment._hooks = Hooks(instrument, scalarize, component, ask)
+        experiment._hooks = Hooks(instrument, scalarize, component, ask, confirm)
         experiment._directory = path
         experiment._resumed = True
         experiment._summary = finished_summary(path)
@@ -123,7 +129,7 @@ class Experiment(Shown):
             return None
         try:
             if self._loop is None:
-                self._loop = Loop(self.configuration, self._open(), self._events.emit)
+                self._loop = Loop(self.configuration, self._open(), self._events.emit, self._hooks.confirm)
             self._running.wait()
             step = self._loop.step() if self._asked_to_stop is None else None
             if step is None:

@@ -13,6 +13,7 @@ from probewise.errors import ConfigurationError
 from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Scalarize
 from probewise.experiment.loading import build
+from probewise.experiment.watch import Confirm
 from probewise.types import Instrument
 
 
@@ -22,10 +23,14 @@ class Hooks:
     scalarize: Scalarize | None = None
     component: Any = None
     ask: Callable[..., int] | None = None
+    confirm: Confirm | None = None
 
 
 def with_hooks(
-    instrument: Instrument | str | None, tables: Mapping[str, Any], ask: Callable[..., int] | None
+    instrument: Instrument | str | None,
+    tables: Mapping[str, Any],
+    ask: Callable[..., int] | None,
+    confirm: Confirm | None,
 ) -> tuple[Configuration, Hooks]:
     """Take objects out of nested tables, check what is left, and keep both."""
     for name, table in tables.items():
@@ -48,7 +53,7 @@ def with_hooks(
     elif instrument is not None:
         opened = instrument
         plain["instrument"] = _named_after(instrument, plain.get("instrument", {}))
-    return build(plain), Hooks(opened, scalarize, component, ask)
+    return build(plain), Hooks(opened, scalarize, component, ask, confirm)
 
 
 def _named_after(instrument: Instrument, table: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from probewise.experiment.opening import Opened
 from probewise.experiment.sources import Measurement
 from probewise.experiment.states import Plan, SiteState, Step
 from probewise.experiment.stopwatch import Stopwatch
+from probewise.experiment.watch import ASKED, Confirm, refusal
 from probewise.types import Description, Frame
 
 MAX_BAD_RUNNING = 5
@@ -45,12 +46,19 @@ class Shot:
 class Loop:
     """The state between two steps. `emit(event, value)` tells whoever listens; `stop_reason` is set at the end."""
 
-    def __init__(self, configuration: Configuration, opened: Opened, emit: Callable[[str, Any], None]) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        opened: Opened,
+        emit: Callable[[str, Any], None],
+        confirm: Confirm | None = None,
+    ) -> None:
         self.opened = opened
         self.stop_reason: str | None = None
         self._configuration = configuration
         self._budget = configuration.budget
         self._emit = emit
+        self._confirm = confirm
         self._queue: deque[Plan] = deque(opened.queue)
         self._barred: set[int] = set()
         self._last_pixel_ns: int | None = None
@@ -69,6 +77,7 @@ class Loop:
         plan = self._next_plan(watch)
         if plan is None:
             return None
+        self._decide_on_unfamiliar()
         try:
             shot = self._shoot(plan, watch)
         except Aborted:
@@ -78,6 +87,23 @@ class Loop:
             description = self._describe(shot, watch)
             lesson = self._learn(plan, shot, description, watch)
         return self._commit(plan, shot, description, lesson, watch)
+
+    def _decide_on_unfamiliar(self) -> None:
+        """Before another frame that the networks were not made for is taken, somebody looks at the last ones."""
+        opened = self.opened
+        question = opened.watch.question()
+        if question is None:
+            return
+        opened.source.make_safe()
+        self._last_pixel_ns = None  # neither a wait for an answer is a latency, nor a safe beam a dose
+        opened.notice(f"{ASKED} at step {len(opened.history.steps)}: {question}")
+        notices = opened.take_notices()
+        opened.recorder.write_notices(notices)
+        for text in notices:
+            self._emit("notice", text)
+        if self._confirm is None or not self._confirm(question):
+            raise refusal(question)
+        opened.watch.answered()
 
     def _next_plan(self, watch: Stopwatch) -> Plan | None:
         """The site whose turn it is, within the budget."""
@@ -166,6 +192,9 @@ class Loop:
             description = self.opened.learner.describer.describe(shot.measurement)
         for text in description.notices:
             self.opened.notice_kind(text)
+        unfamiliar = self.opened.watch.frame_done()
+        if unfamiliar is not None:
+            self.opened.notice_kind(unfamiliar)
         self._emit("stage", "described")
         return description
 

@@ -60,7 +60,14 @@ class Networks:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        return tuple(text for model in self.all for text in model.notices)
+        texts = [text for model in self.all for text in model.notices]
+        for card in (model.card for model in self.encoder if not self.atoms):
+            if card.normalisation != "spectrum" and card.latent is not None and not card.latent.translation:
+                texts.append(
+                    f"{card.name} was trained without translation: what it says of windows depends on where in them "
+                    f"the atoms lie"
+                )
+        return tuple(texts)
 
     def check_frames(self, shape: tuple[int, int], pixel_nm: float) -> None:
         """Refuse frames (rows, cols) of a pixel size outside what a model was made for, or smaller than a patch."""

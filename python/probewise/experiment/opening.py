@@ -30,6 +30,7 @@ from probewise.experiment.sites import Candidates, Sites, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
 from probewise.experiment.states import Plan, SiteState
 from probewise.experiment.survey import take_survey
+from probewise.experiment.watch import Watch
 from probewise.types import Armed, FloatArray, Frame
 
 CONFIGURATION_FILE = "config.toml"
@@ -46,6 +47,7 @@ class Opened:
     learner: Learner
     chooser: Chooser
     networks: Networks
+    watch: Watch
     survey: Frame | None
     queue: list[Plan] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
@@ -268,6 +270,7 @@ class _Described:
 
     describer: Describer
     networks: Networks
+    watch: Watch
     asking: _Asking | None
 
 
@@ -283,7 +286,9 @@ def _described(
     if networks.all:
         networks.check_frames(source.shape, source.pixel_nm)
     scalarize = told_value if told else hooks.scalarize
-    return _Described(make_describer(configuration, scalarize, asking or component, networks), networks, asking)
+    watch = Watch(asks=configuration.descriptor.on_unfamiliar == "ask", noticed=recorder.notices())
+    describer = make_describer(configuration, scalarize, asking or component, networks, watch)
+    return _Described(describer, networks, watch, asking)
 
 
 def _assemble(
@@ -303,7 +308,7 @@ def _assemble(
     )
     learner.start_sites = chooser.start_sites
     directory = recorder.journal.path.parent
-    opened = Opened(directory, recorder, source, history, learner, chooser, described.networks, frame)
+    opened = Opened(directory, recorder, source, history, learner, chooser, described.networks, described.watch, frame)
     if asking is not None:
         asking.opened = opened
     opened.noticed = list(dict.fromkeys([*notices, *described.networks.notices]))

@@ -27,6 +27,7 @@ from probewise.experiment.sites import Sites, is_lattice, stored_sites
 from probewise.experiment.states import SiteState
 from probewise.experiment.summary import Summary, latency, summarise
 from probewise.experiment.truth import Target, recall_curve, similarity
+from probewise.experiment.watch import Watch
 from probewise.shown import Shown, axes_or_new
 from probewise.types import BoolArray, FloatArray, Frame, IntArray, Truth
 
@@ -180,7 +181,9 @@ class Run(Shown):
         """The belief as the run left it: the journal told again."""
         described = self.configuration.measure.kind == "frame" and self._has_features
         describer = (
-            make_describer(self.configuration, None, "rare", Networks()) if described else Scalarized(_not_measured)
+            make_describer(self.configuration, None, "rare", Networks(), Watch(asks=False))
+            if described
+            else Scalarized(_not_measured)
         )
         learner = assemble_learner(self.configuration, self.sites, describer, 0)
         replay(self._recorder, self._steps, learner)

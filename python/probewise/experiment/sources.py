@@ -53,6 +53,8 @@ class Source(Protocol):
 
     def restore(self, state: dict[str, int]) -> None: ...
 
+    def make_safe(self) -> None: ...
+
     def abort(self) -> None: ...
 
     def close(self) -> None: ...
@@ -187,6 +189,10 @@ class LiveSource:
         else:
             self.notices.append("the instrument keeps no checkpoint: what was measured before may have drifted since")
 
+    def make_safe(self) -> None:
+        """Whatever `instrument.idle` says; the next scan lights the beam again."""
+        self._session.make_safe()
+
     def abort(self) -> None:
         self._session.abort()
 
@@ -243,6 +249,9 @@ class ReplaySource:
         return {}
 
     def restore(self, state: dict[str, int]) -> None:
+        pass
+
+    def make_safe(self) -> None:
         pass
 
     def abort(self) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from probewise.errors import ConfigurationError
+from probewise.errors import ConfigurationError, ModelError
 from probewise.image.atoms import find_atoms, label_atoms
+from probewise.image.familiarity import Statistics, atom_statistics, home_of
 from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
 from probewise.image.refinement import refine_atoms
 from probewise.inference import Card, Model, load_model
-from probewise.types import Atoms, Float32Array, FloatArray, Frame
+from probewise.types import Atoms, Familiarity, Float32Array, FloatArray, Frame
 
 VACANCY = "vacancy"
 
@@ -84,6 +85,10 @@ class AtomFinder:
                     f"model {other.card.name} has output strides {strides[1]}, expected {strides[0]} "
                     f"as {self.card.name}"
                 )
+        try:
+            self._home = home_of(self.card.classes, self.card.ood)
+        except ValueError as problem:
+            raise ModelError(f"{self.card.name}: {problem}") from problem
 
     def __call__(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> Atoms:
         """The atoms of a frame; yx in its own pixels.
@@ -95,7 +100,31 @@ class AtomFinder:
                   range, ModelError when a model fails or is late
         """
         counts, pixel = counts_of(image, pixel_nm)
-        maps = self.maps(counts, pixel_nm=pixel)
+        scaled = self._scaled(counts, pixel)
+        maps = self._maps(scaled, counts.shape)
+        atoms = self._found(maps)
+        familiarity = self._judge(scaled, maps, atoms)
+        yx = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape)
+        names = self.card.classes
+        there = np.array([name != VACANCY for name in names])[atoms.label]  # of a vacancy there is nothing to fit
+        if self.refine and there.any():
+            yx[there] = _clamp(refine_atoms(counts, np.ascontiguousarray(yx[there])).yx, counts.shape)
+        return Atoms(yx, atoms.label, atoms.score, names, familiarity)
+
+    def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
+        """Mean and deviation of the probability maps; arguments and errors as of the call."""
+        counts, pixel = counts_of(image, pixel_nm)
+        return self._maps(self._scaled(counts, pixel), counts.shape)
+
+    def statistics(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> Statistics | None:
+        """What `fit_home` takes of a frame, None for one that is too small; arguments and errors as of the call."""
+        counts, pixel = counts_of(image, pixel_nm)
+        scaled = self._scaled(counts, pixel)
+        maps = self._maps(scaled, counts.shape)
+        return self._statistics(scaled, maps, self._found(maps))
+
+    def _found(self, maps: AtomMaps) -> Atoms:
+        """The atoms on the grid of the maps."""
         names = self.card.classes
         atoms = find_atoms(maps.probability, self.threshold, classes=names if maps.classes is None else ())
         score = atoms.score
@@ -105,18 +134,29 @@ class AtomFinder:
             score = np.maximum(score - maps.deviation[atoms.label, row, col], 0.0)
         if maps.classes is not None:
             atoms = label_atoms(atoms, maps.classes, maps.class_stride, classes=names)
-        yx = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape)
-        there = np.array([name != VACANCY for name in names])[atoms.label]  # of a vacancy there is nothing to fit
-        if self.refine and there.any():
-            yx[there] = _clamp(refine_atoms(counts, np.ascontiguousarray(yx[there])).yx, counts.shape)
-        return Atoms(yx, atoms.label, score, names)
+        return Atoms(atoms.yx, atoms.label, score, names)
 
-    def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
-        """Mean and deviation of the probability maps; arguments and errors as of the call."""
-        counts, pixel = counts_of(image, pixel_nm)
+    def _judge(self, scaled: Float32Array, maps: AtomMaps, atoms: Atoms) -> Familiarity | None:
+        found = None if self._home is None else self._statistics(scaled, maps, atoms)
+        return None if self._home is None or found is None else self._home.judge(found)
+
+    def _statistics(self, scaled: Float32Array, maps: AtomMaps, atoms: Atoms) -> Statistics | None:
+        """Of the maps' own grid, on which the atoms are."""
+        classes, stride = (maps.probability, 1.0) if maps.classes is None else (maps.classes, maps.class_stride)
+        presence = maps.probability.max(axis=0)
+        given = scaled if scaled.shape == presence.shape else resample(scaled, presence.shape)
+        return atom_statistics(
+            given, 1 / maps.scale[0], presence, classes, self.card.classes, atoms.yx, atoms.label, atoms.score, stride
+        )
+
+    def _scaled(self, counts: Float32Array, pixel: tuple[float, float] | None) -> Float32Array:
+        """The frame on the native grid, normalised."""
         grid = native_shape(counts.shape, pixel, self.card)
-        given = counts if grid == counts.shape else resample(counts, grid)
-        results = [self._run(model, given) for model in self.models]
+        return normalised(counts if grid == counts.shape else resample(counts, grid), self.card.normalisation)
+
+    def _maps(self, scaled: Float32Array, shape: tuple[int, ...]) -> AtomMaps:
+        """shape  of the frame that `scaled` was made from"""
+        results = [self._run(model, scaled) for model in self.models]
         stride = self.card.outputs[0].stride
         first = np.stack([result[0] for result in results])
         classes = np.mean([result[1] for result in results], axis=0) if len(self.card.outputs) == 2 else None
@@ -124,15 +164,14 @@ class AtomFinder:
             np.ascontiguousarray(first[0] if len(first) == 1 else first.mean(axis=0)),
             np.zeros_like(first[0]) if len(first) == 1 else first.std(axis=0),
             None if classes is None else np.ascontiguousarray(classes),
-            (stride * counts.shape[0] / grid[0], stride * counts.shape[1] / grid[1]),
+            (stride * shape[0] / scaled.shape[0], stride * shape[1] / scaled.shape[1]),
             self.card.outputs[-1].stride / stride,
         )
 
-    def _run(self, model: Model, image: Float32Array) -> list[Float32Array]:
+    def _run(self, model: Model, scaled: Float32Array) -> list[Float32Array]:
         """Probabilities of each output over the frame, padding removed and background left out."""
-        card = model.card
-        scaled = normalised(image, card.normalisation)
-        missing = [-n % card.input.multiple_of for n in image.shape]
+        card, rows_cols = model.card, scaled.shape
+        missing = [-n % card.input.multiple_of for n in rows_cols]
         if any(missing):
             # A mirror: an atom cut by the edge goes on as it would, and no edge of zeros looks like one.
             scaled = np.pad(scaled, [(0, n) for n in missing], mode="symmetric")
@@ -142,7 +181,7 @@ class AtomFinder:
             values = activated(found[0], output.activation)
             if card.background == "last":
                 values = values[:-1]
-            rows, cols = (-(-n // output.stride) for n in image.shape)
+            rows, cols = (-(-n // output.stride) for n in rows_cols)
             probabilities.append(values[:, :rows, :cols])
         return probabilities
 

@@ -146,6 +146,15 @@ class Session:
 
         return self._call(function, getattr(function, "__name__", "call"))
 
+    def make_safe(self) -> None:
+        """Blank the beam between scans, or park it where it cannot be blanked, whatever the idle rule says.
+
+        raises  InstrumentError when neither works: the beam is on
+        """
+        failures = self.call(self._blank_or_park)
+        if failures:
+            raise InstrumentError(f"the beam could neither be blanked nor parked: {_said(failures[-1])}")
+
     def abort(self) -> None:
         """Stop whatever runs and make the beam safe; from any thread, returns when done.
 

@@ -15,9 +15,11 @@ namespace probewise::descriptors {
 void taper_windows(Image2d<const float> image, std::span<const std::int64_t> corners, std::span<const float> taper,
                    float scale, bool subtract_mean, std::span<float> out, std::span<double> means);
 
-/// |F| of `count` real-input spectra (count, side, side/2 + 1), interleaved complex: rows of frequency -keep..keep-1
-/// and columns of frequency 0..keep, to `out` (count, 2*keep, keep + 1).
-void magnitudes(std::span<const float> spectra, std::size_t side, std::size_t keep, std::span<float> out);
+/// |F| of the same tapered windows, rows of frequency -keep..keep-1 and columns of frequency 0..keep, to `out`
+/// (windows, 2*keep, keep + 1); taper and means as in taper_windows. Quick where windows share columns of the image.
+/// Throws std::invalid_argument as taper_windows does, and for a side with a prime factor over 128.
+void window_spectra(Image2d<const float> image, std::span<const std::int64_t> corners, std::span<const float> taper,
+                    std::size_t keep, float scale, bool subtract_mean, std::span<float> out, std::span<double> means);
 
 /// Moves each of `peaks` (windows, peaks per window, 2) as (y, x) in cycles per pixel to the nearest maximum of the
 /// power of the tapered window's discrete-time Fourier transform (windows as made by taper_windows), by Newton steps

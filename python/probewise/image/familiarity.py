@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether a frame is like those that a network was made for, from what is computed anyway.
+
+Statistics of the input and of the network's answer, Mahalanobis distance to the home frames of the same group: those
+in which most atoms are of the same family, in a lattice or scattered. A stated share of home frames passes the limit. A
+frame in which nothing is found is judged by its input alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probewise.types import Familiarity, Float32Array, FloatArray, IntArray
+
+SMALLEST_PX = 96  # native pixels; home frames are no smaller
+FEWEST_ATOMS = 8
+NOTHING = "nothing"  # group of a frame with fewer atoms
+SCATTERED = "scattered"  # group of a frame whose atoms form no lattice
+INPUT = ("shrunk", "grown", "contrast", "skewness", "smooth x", "smooth y", "coarse x", "coarse y", "rows")
+ANSWER = ("doubt", "density", "score", "certainty", "height")
+LATTICE = ("spacing", "spread of the spacing", "neighbour 2", "neighbour 3", "neighbour 4", "neighbour 6")
+_SPREAD = len(INPUT) + len(ANSWER) + 1
+_LATTICE_ATOMS = 20  # of fewer, a small spread says nothing
+_LATTICE_SPREAD = float(np.log(0.25))  # of the middle half of the distances to the nearest atom, relative
+_ASKED = 40  # atoms whose neighbours are looked up
+_COARSE_PX = 4
+_LEAST_SHARE = 0.05  # of a class: shares of rare classes have no spread at home
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Of one frame: its group (the commonest family of classes, or NOTHING), and values by the names in `names_of`."""
+
+    group: str
+    values: FloatArray
+
+
+def names_of(classes: Sequence[str], group: str) -> tuple[str, ...]:
+    return INPUT if group == NOTHING else (*INPUT, *ANSWER, *LATTICE, *(f"share of {name}" for name in classes))
+
+
+def atom_statistics(
+    scaled: Float32Array,
+    zoom: float,
+    presence: Float32Array,
+    classes: Float32Array,
+    names: Sequence[str],
+    yx: FloatArray,
+    label: IntArray,
+    score: FloatArray,
+    stride: float,
+) -> Statistics | None:
+    """None for a frame that is too small to be judged.
+
+    scaled    (rows, cols) the network's input on its native grid;  zoom  its pixels per pixel of the frame
+    presence  (rows, cols) probability of an atom;  classes  (k, rows / stride, cols / stride) of each of the `names`
+    yx        (n, 2) atoms on that grid;  label  (n,) index into `names`;  score  (n,) probability
+    """
+    if min(scaled.shape) < SMALLEST_PX:
+        return None
+    image, mean, deviation = _of_input(scaled, zoom)
+    if len(yx) < FEWEST_ATOMS:
+        return Statistics(NOTHING, image)
+    share = np.bincount(label, minlength=len(names)) / len(yx)
+    doubtful = np.count_nonzero((presence > 0.1) & (presence < 0.9)) / max(int(np.count_nonzero(presence > 0.5)), 1)
+    row, col = np.rint(yx).astype(np.int64).T  # a centroid lies within its map
+    rows, cols = classes.shape[1:]
+    coarse = np.minimum((row / stride).astype(np.int64), rows - 1) * cols
+    coarse += np.minimum((col / stride).astype(np.int64), cols - 1)
+    certainty = float(classes.reshape(len(classes), -1)[:, coarse].max(axis=0).mean())
+    height = (float(scaled[row, col].mean()) - mean) / deviation
+    answer = [
+        np.log(doubtful + 1e-3),
+        np.log(len(yx) / scaled.size),
+        score.mean(),
+        np.log(1.001 - certainty),
+        _tamed(height),
+    ]
+    values = np.concatenate([image, answer, _of_lattice(yx), share])
+    group = _family(names, share)
+    scattered = len(yx) < _LATTICE_ATOMS or values[_SPREAD] > _LATTICE_SPREAD
+    return Statistics(f"{SCATTERED} {group}" if scattered else group, values)
+
+
+def _family(names: Sequence[str], share: FloatArray) -> str:
+    """The commonest first word of a class: a perovskite's A and B, or metal and chalcogen, are about as many."""
+    words = [name.split()[0] for name in names]
+    total = dict.fromkeys(words, 0.0)
+    for word, part in zip(words, share, strict=True):
+        total[word] += float(part)
+    return max(total, key=lambda word: total[word])
+
+
+def _of_input(scaled: Float32Array, zoom: float) -> tuple[FloatArray, float, float]:
+    """Values by the names in INPUT, the mean and the standard deviation."""
+    mean = scaled.mean()
+    off = scaled - mean
+    squared = off * off
+    variance = float(squared.mean()) + 1e-12
+    deviation = variance**0.5
+    lines = off.reshape(-1)  # end to end: the last pixel of one is next to the first of the other
+    correlations = [
+        float(np.dot(lines[step:], lines[:-step])) / (lines.size - step) / variance
+        for step in (1, scaled.shape[1], _COARSE_PX, _COARSE_PX * scaled.shape[1])
+    ]
+    skewness = float(np.vdot(squared, off)) / off.size / deviation**3
+    jumps = [float(np.diff(off.mean(axis=axis)).var()) + 1e-8 for axis in (1, 0)]
+    grown = np.log(zoom)  # noise of a frame that was resampled is smoother, differently each way
+    values = [max(-grown, 0.0), max(grown, 0.0), np.log(deviation), _tamed(skewness), *correlations]
+    values.append(np.log(jumps[0] / jumps[1]))
+    return np.array(values), float(mean), deviation
+
+
+def _tamed(value: float) -> float:
+    """Nearly the value where it is small, its logarithm where it is large: bright spots give it a long tail."""
+    return float(np.arcsinh(value))
+
+
+def _of_lattice(yx: FloatArray) -> FloatArray:
+    """Values by the names in LATTICE: distances to the nearest atoms, the farther ones relative to the nearest."""
+    y, x = yx.T.astype(np.float32)
+    step = -(-len(yx) // _ASKED)
+    squared = (y[::step, None] - y) ** 2
+    squared += (x[::step, None] - x) ** 2
+    squared.partition(6, axis=1)
+    nearest = np.sqrt(np.sort(squared[:, :7], axis=1))[:, 1:].astype(np.float64)  # the first is the atom itself
+    nearest.sort(axis=0)
+    asked = len(nearest)
+    low, middle, high = nearest[asked // 4, 0], max(nearest[asked // 2, 0], 1e-3), nearest[3 * asked // 4, 0]
+    farther = np.log(nearest[asked // 2, [1, 2, 3, 5]] / middle)
+    return np.array([np.log(middle), np.log((high - low) / middle + 0.02), *farther])
+
+
+class HomeFrames:
+    """The reference statistics of a model.
+
+    fitted by `fit_home`, kept in the card's field `ood`
+    """
+
+    def __init__(self, classes: Sequence[str], table: Mapping[str, Any]) -> None:
+        """raises  ValueError for a table that `fit_home` did not make"""
+        self._classes = tuple(classes)
+        try:
+            self.rate = float(table["rate"])
+            self._groups = {
+                str(name): (np.array(one["mean"]), _unpacked(one["whitening"]), float(one["limit"]))
+                for name, one in table["groups"].items()
+            }
+        except (KeyError, TypeError, ValueError) as problem:
+            raise ValueError(f"ood is no table of home frames ({problem!r}), expected what fit_home makes") from problem
+        for name, (mean, whitening, limit) in self._groups.items():
+            length = len(names_of(self._classes, name))
+            if mean.shape != (length,) or len(whitening) != length or not limit > 0:
+                raise ValueError(
+                    f"ood.groups.{name} has {len(mean)} means, {len(whitening)} rows and the limit {limit}, expected "
+                    f"{length} of both and a positive limit"
+                )
+
+    def judge(self, frame: Statistics) -> Familiarity:
+        """Distance in units of the limit; infinite for a group that no home frame is in."""
+        known = self._groups.get(frame.group)
+        if known is None:
+            return Familiarity(float("inf"), self.rate, f"most atoms are taken for {frame.group}")
+        mean, whitening, limit = known
+        off = frame.values - mean
+        white = whitening @ off
+        worst = int(np.argmax(off * (whitening.T @ white)))
+        name = names_of(self._classes, frame.group)[worst]
+        reason = f"{name} is {frame.values[worst]:.3g}, {mean[worst]:.3g} in frames of {frame.group}"
+        return Familiarity(float(np.linalg.norm(white)) / limit, self.rate, reason)
+
+
+def home_of(classes: Sequence[str], table: Mapping[str, Any] | None) -> HomeFrames | None:
+    """The reference statistics of a card, None where it has none."""
+    return None if table is None else HomeFrames(classes, table)
+
+
+def fit_home(frames: Sequence[Statistics], *, rate: float = 0.01) -> dict[str, Any]:
+    """The card's field `ood` from the statistics of home frames.
+
+    rate    share of home frames beyond the limit of their group, each measured against a fit of four fifths without it
+    raises  ValueError where no group has frames enough
+    """
+    lengths = {one.group: len(one.values) for one in frames}
+    groups = {}
+    for group, length in sorted(lengths.items()):
+        values = np.array([one.values for one in frames if one.group == group])
+        if len(values) < max(20, length):
+            continue
+        spread = _pooled([one for one in frames if len(one.values) == length])
+        folds = np.arange(len(values)) % 5
+        distance = np.empty(len(values))
+        for fold in range(5):
+            distance[folds == fold] = _distance(values[folds == fold], *_normal(values[folds != fold], spread))
+        mean, whitening = _normal(values, spread)
+        groups[group] = {
+            "frames": len(values),
+            "limit": round(float(np.quantile(distance, 1 - rate)), 4),
+            "mean": mean.round(5).tolist(),
+            "whitening": _packed(whitening),
+        }
+    if not groups:
+        raise ValueError(f"frames holds {len(frames)}, expected more of one dominant class than it has statistics")
+    return {"rate": rate, "groups": groups}
+
+
+def widened(table: Mapping[str, Any], frames: Sequence[Statistics]) -> dict[str, Any]:
+    """The table of a network that was trained on with `frames`: in their groups they count as much as home does.
+
+    A group that home does not have gets the spread of the others and their median limit.
+    """
+    groups = {name: dict(one) for name, one in table["groups"].items()}
+    for name in sorted({one.group for one in frames}):
+        values = np.array([one.values for one in frames if one.group == name])
+        like = [_unpacked(one["whitening"]) for one in groups.values() if len(one["mean"]) == values.shape[1]]
+        known = groups.get(name)
+        if known is None and not like:
+            continue
+        mean, own = values.mean(axis=0), np.atleast_2d(np.cov(values.T, bias=True))
+        if known is None:
+            spread = np.mean([np.diag(_covariance(one)) for one in like], axis=0)
+            covariance, limit = own + np.diag(spread), float(np.median([one["limit"] for one in groups.values()]))
+        else:
+            apart = mean - np.array(known["mean"])
+            # a few frames say little of their own spread: that of home is added to it
+            covariance = _covariance(_unpacked(known["whitening"])) + own / 2 + np.outer(apart, apart) / 4
+            mean, limit = mean - apart / 2, float(known["limit"])
+        whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+        count = len(values) + (0 if known is None else int(known["frames"]))
+        groups[name] = {
+            "frames": count,
+            "limit": limit,
+            "mean": mean.round(5).tolist(),
+            "whitening": _packed(whitening),
+        }
+    return {**table, "groups": groups}
+
+
+def _covariance(whitening: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(whitening.T @ whitening))
+
+
+def _pooled(frames: Sequence[Statistics]) -> FloatArray:
+    """(f,) variances within the groups."""
+    parts = [np.array([one.values for one in frames if one.group == name]) for name in {one.group for one in frames}]
+    return np.asarray(sum(len(part) * part.var(axis=0) for part in parts) / len(frames))
+
+
+def _normal(values: FloatArray, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and whitening of all but the farthest fiftieth, with a share of the pooled variances added."""
+    mean, whitening = _moments(values, spread)
+    distance = _distance(values, mean, whitening)
+    return _moments(values[distance <= np.quantile(distance, 0.98)], spread)
+
+
+def _moments(values: FloatArray, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
+    shares = np.arange(values.shape[1]) >= len(INPUT) + len(ANSWER) + len(LATTICE)
+    covariance = np.cov(values.T) + np.diag(0.05 * spread + np.where(shares, _LEAST_SHARE**2, 1e-6))
+    return values.mean(axis=0), np.linalg.inv(np.linalg.cholesky(covariance))
+
+
+def _distance(values: FloatArray, mean: FloatArray, whitening: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.norm((values - mean) @ whitening.T, axis=1))
+
+
+def _packed(lower: FloatArray) -> list[str]:
+    """A text for each row of a lower triangle: as numbers the card would be thousands of lines long."""
+    return [" ".join(f"{value:.5g}" for value in row[: number + 1]) for number, row in enumerate(lower)]
+
+
+def _unpacked(rows: Sequence[str]) -> FloatArray:
+    out = np.zeros((len(rows), len(rows)))
+    for number, row in enumerate(rows):
+        out[number, : number + 1] = [float(value) for value in row.split()]
+    return out
