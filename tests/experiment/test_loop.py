@@ -223,27 +223,28 @@ def test_a_large_variance_is_not_trusted(tmp_path: Path) -> None:
 
 
 def test_several_values_are_told_where_they_lie(tmp_path: Path) -> None:
-    """A ramp across the field, told by halves of each frame: with two candidates a side it rises within every site."""
+    """A ramp across each frame, up and down in turn: with two candidates a side the map does so within every site."""
+    places, variances = [[0.5, 0.25], [0.25, 0.75], [0.75, 0.75]], [0.01, 0.01, 0.02]
 
-    def halves(frame: Frame) -> Values:
-        middle = frame.context.shift_nm[1] / 10.0
-        return Values(  # type: ignore[arg-type]
-            [middle - 0.25, middle + 0.25, middle + 0.25], [[0.5, 0.25], [0.25, 0.75], [0.75, 0.75]], [0.01, 0.01, 0.02]
-        )
+    def up(frame: Frame) -> Values:
+        return Values([0.0, 1.0, 1.0], places, variances)  # type: ignore[arg-type]
 
-    changes = {"measure": {"scalarize": halves}, "acquisition": {"policy": "raster"}}
-    tiny(tmp_path / "fine", surrogate={"refine": 2}, **changes).run()
+    def in_turn(frame: Frame) -> Values:
+        even = round((frame.context.shift_nm[1] + 45.0) / 10.0) % 2 == 0
+        return up(frame) if even else Values([1.0, 0.0, 0.0], places, variances)  # type: ignore[arg-type]
+
+    raster = {"policy": "raster"}
+    tiny(tmp_path / "fine", surrogate={"refine": 2}, measure={"scalarize": in_turn}, acquisition=raster).run()
     with open_run(tmp_path / "fine") as run:
         assert run.candidates == (20, 20)
         columns = run.mean.reshape(run.candidates)[2:4].reshape(2, 10, 2)[:, 1:9]  # the first row of free sites
-        # half a pitch; the noise of 0.01 and the fit leave a tenth of it
-        np.testing.assert_allclose(columns[..., 1] - columns[..., 0], 0.5, atol=0.1)
-        # weights 100, 100 and 50 of middle - 0.25 and middle + 0.25
-        middles = run.sites.centres_nm[:, 1] / 10.0 - 5.0
-        np.testing.assert_allclose(run.values, middles[run.visited] + 0.05, rtol=1e-9, atol=1e-9)
-    tiny(tmp_path / "coarse", **changes).run()
+        assert ((columns[..., 1] - columns[..., 0]) * np.tile([-1.0, 1.0], 4)).min() > 0.3
+        # weights 100, 100 and 50
+        even = run.visited % 10 % 2 == 0
+        np.testing.assert_allclose(run.values, np.where(even, 0.6, 0.4), rtol=1e-12)
+    tiny(tmp_path / "coarse", measure={"scalarize": up}, acquisition=raster).run()
     with open_run(tmp_path / "coarse") as run:
-        np.testing.assert_allclose(run.values, middles[run.visited] + 0.05, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(run.mean[run.visited], 0.6, atol=1e-6)
 
 
 def test_frames_that_show_nothing_to_value_are_measured(tmp_path: Path) -> None:
