@@ -45,8 +45,8 @@ class FitRecord:
 
         Little information is no reason. Point defects are one or none in a cell, so that nearly all of the spread is
         noise about a density that does lead on; walls are narrower than a pitch; and sites spread over the field cannot
-        tell what their neighbours would have. Spreading the sites in such cases cut the recall of a boundary of
-        graphene to less than half. Where neighbours tell nothing at all, following them costs nothing.
+        tell what their neighbours would have. Spreading the sites then cost four tenths of the recall of a boundary in
+        graphene. Where neighbours tell nothing at all, following them costs nothing.
         """
         if self.stable or (self.evaluations > 0 and self.weakness):
             return ""
