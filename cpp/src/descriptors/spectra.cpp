@@ -235,8 +235,9 @@ void window_spectra(Image2d<const float> image, std::span<const std::int64_t> co
   }
   std::vector<std::size_t> order(count);
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return corners[2 * a + 1] < corners[2 * b + 1]; });
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return corners[2 * a + 1] != corners[2 * b + 1] ? corners[2 * a + 1] < corners[2 * b + 1] : a < b;
+  });
   WindowTransform transform(taper, keep);
   for (std::size_t start = 0, end; start < count; start = end) {
     const std::ptrdiff_t col = corners[2 * order[start] + 1];
