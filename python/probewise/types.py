@@ -490,7 +490,8 @@ class Atoms:
     label    (n,) int64 index into `classes`
     score    (n,) float64, mean probability of the atom's pixels, 0 to 1
     classes  names of the labels; empty where the maps had no names
-    familiarity  of the frame; None where the network has no reference statistics or the frame is too small
+    familiarity  of the frame; None where the network has no reference statistics, the frame is too small, or of a kind
+                 with too few of them
     relabelled   (n,) bool, where the amplitudes in the frame changed the network's label; None: they were not asked
     """
 

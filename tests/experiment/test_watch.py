@@ -92,6 +92,7 @@ def stranger(tmp_path: Path) -> Path:
     length = 9
     ood = {
         "rate": 0.01,
+        "few": [],
         "groups": {"nothing": {"frames": 20, "limit": 1.0, "mean": [0.0] * length, "whitening": ["0"] * length}},
     }
     ood["groups"]["nothing"]["whitening"] = [" ".join(["0"] * row + ["1"]) for row in range(length)]

@@ -170,6 +170,13 @@ def test_a_group_that_home_does_not_have_is_infinitely_far():
         fit_home(normal_frames(5, 0))
 
 
+def test_a_group_with_few_home_frames_is_not_judged():
+    """A frame in two lattices is seldom at home, and yet no stranger."""
+    home = HomeFrames(CLASSES, fit_home([*normal_frames(60, 0), *normal_frames(3, 1, "scattered C")]))
+    assert home.judge(normal_frames(1, 2, "scattered C")[0]) is None
+    assert home.judge(normal_frames(1, 2, "scattered Si")[0]).unfamiliar
+
+
 def test_frames_that_were_learnt_become_familiar_and_home_stays_so():
     table = fit_home(normal_frames(300, 0))
     learnt, fresh = normal_frames(12, 5, shift=6.0), normal_frames(200, 6, shift=6.0)
@@ -193,8 +200,14 @@ def test_the_table_goes_through_a_card():
     ("ood", "says"),
     [
         ({"groups": {}}, "no table of home frames"),
-        ({"rate": 0.01, "groups": {"C": {"mean": [0.0], "whitening": ["1"], "limit": 1.0}}}, "has 1 means, 1 rows"),
-        ({"rate": 0.01, "groups": {"C": {"mean": [0.0], "whitening": ["x"], "limit": 1.0}}}, "no table of home"),
+        (
+            {"rate": 0.01, "few": [], "groups": {"C": {"mean": [0.0], "whitening": ["1"], "limit": 1.0}}},
+            "has 1 means, 1 rows",
+        ),
+        (
+            {"rate": 0.01, "few": [], "groups": {"C": {"mean": [0.0], "whitening": ["x"], "limit": 1.0}}},
+            "no table of home",
+        ),
     ],
 )
 def test_a_card_with_another_table_is_refused(ood, says):
@@ -215,7 +228,9 @@ def test_the_finder_judges_what_it_finds():
     length = len(one.values)
     whitening = [" ".join(["0"] * row + ["1"]) for row in range(length)]
     groups = {"Si": {"mean": one.values.tolist(), "whitening": whitening, "limit": 1}}
-    knowing = AtomFinder(FakeModel(dataclasses.replace(CARD, ood={"rate": 0.01, "groups": groups})), refine=False)
+    knowing = AtomFinder(
+        FakeModel(dataclasses.replace(CARD, ood={"rate": 0.01, "few": [], "groups": groups})), refine=False
+    )
     familiar = knowing(image).familiarity
     assert familiar is not None
     assert familiar.distance < 1e-3

@@ -230,7 +230,7 @@ def test_the_command_makes_a_model_from_frames(parent, home, quick, tmp_path, ca
     (frames / "a.csv").write_text("y,x,class\n30,40,C\n60,61.5,\n")
     start = tmp_path / "start.onnx"  # a lab's own finder, with reference statistics
     shutil.copy(models.path("atoms"), start)
-    ood = {"rate": 0.01, "groups": {}}
+    ood = {"rate": 0.01, "few": [], "groups": {}}
     start.with_suffix(".json").write_text(dataclasses.replace(parent[1], name="start", ood=ood).to_json())
     command = ["models", "adapt", str(start), "--frames", str(frames), "--out", str(out), "--pixel-nm", "0.02"]
     command += ["--minutes", "0.02"]

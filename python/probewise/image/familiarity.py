@@ -146,6 +146,7 @@ class HomeFrames:
         self._classes = tuple(classes)
         try:
             self.rate = float(table["rate"])
+            self._few = frozenset(str(name) for name in table["few"])
             self._groups = {
                 str(name): (np.array(one["mean"]), _unpacked(one["whitening"]), float(one["limit"]))
                 for name, one in table["groups"].items()
@@ -160,10 +161,12 @@ class HomeFrames:
                     f"{length} of both and a positive limit"
                 )
 
-    def judge(self, frame: Statistics) -> Familiarity:
-        """Distance in units of the limit; infinite for a group that no home frame is in."""
+    def judge(self, frame: Statistics) -> Familiarity | None:
+        """Distance in units of the limit; infinite for a group that no home frame is in, None for one with too few."""
         known = self._groups.get(frame.group)
         if known is None:
+            if frame.group in self._few:
+                return None
             return Familiarity(float("inf"), self.rate, f"most atoms are taken for {frame.group}")
         mean, whitening, limit = known
         off = frame.values - mean
@@ -186,10 +189,11 @@ def fit_home(frames: Sequence[Statistics], *, rate: float = 0.01) -> dict[str, A
     raises  ValueError where no group has frames enough
     """
     lengths = {one.group: len(one.values) for one in frames}
-    groups = {}
+    groups, few = {}, []
     for group, length in sorted(lengths.items()):
         values = np.array([one.values for one in frames if one.group == group])
         if len(values) < max(20, length):
+            few.append(group)
             continue
         spread = _pooled([one for one in frames if len(one.values) == length])
         folds = np.arange(len(values)) % 5
@@ -205,7 +209,7 @@ def fit_home(frames: Sequence[Statistics], *, rate: float = 0.01) -> dict[str, A
         }
     if not groups:
         raise ValueError(f"frames holds {len(frames)}, expected more of one dominant class than it has statistics")
-    return {"rate": rate, "groups": groups}
+    return {"rate": rate, "groups": groups, "few": few}
 
 
 def widened(table: Mapping[str, Any], frames: Sequence[Statistics]) -> dict[str, Any]:
