@@ -31,7 +31,7 @@ def after(watch: Watch, *frames: Familiarity | None) -> str | None:
     return watch.question()
 
 
-def test_three_unfamiliar_frames_running_are_a_question() -> None:
+def test_unfamiliar_frames_running_are_a_question() -> None:
     assert after(Watch(asks=True), STRANGE, STRANGE) is None
     assert after(Watch(asks=True), STRANGE, STRANGE, HOME, STRANGE) is None
     assert after(Watch(asks=True), STRANGE, STRANGE, None, STRANGE) is None  # too small a frame says nothing
@@ -106,6 +106,9 @@ def stranger(tmp_path: Path) -> Path:
     return path
 
 
+STEPS = PATIENCE + 2
+
+
 def tables(stranger: Path, **descriptor: Any) -> dict[str, Any]:
     return {
         "instrument": {"idle": "scan"},
@@ -114,7 +117,7 @@ def tables(stranger: Path, **descriptor: Any) -> dict[str, Any]:
         "descriptor": {"workflow": "dcnn", "models": [str(stranger)], **descriptor},
         "component": {"by": "C"},
         "start": {"sites": 5},
-        "budget": {"steps": 5},
+        "budget": {"steps": STEPS},
     }
 
 
@@ -122,16 +125,18 @@ def test_where_nobody_can_answer_the_run_ends_safe_and_resuming_it_is_the_answer
     stranger: Path, tmp_path: Path
 ) -> None:
     scope = SimulatedInstrument("graphene", fov_nm=24.0)
-    with pytest.raises(ModelError, match=r"3 frames running are unfamiliar: .* most atoms are taken for C") as caught:
+    with pytest.raises(
+        ModelError, match=rf"{PATIENCE} frames running are unfamiliar: .* most atoms are taken for C"
+    ) as caught:
         Experiment(scope, out=tmp_path / "r", **tables(stranger)).run()
     assert caught.value.exit_code == 4
     assert scope.beam == "blanked"
     with open_run(tmp_path / "r") as run:
         assert len(run.visited) == PATIENCE
     summary = Experiment.resume(tmp_path / "r", SimulatedInstrument("graphene", fov_nm=24.0)).run()
-    assert summary["measured"] == 5
+    assert summary["measured"] == STEPS
     assert [text for text in summary["notices"] if text.startswith(ASKED)] == [
-        f"{ASKED} at step 3: {caught.value.args[0].split('. The beam')[0]}"
+        f"{ASKED} at step {PATIENCE}: {caught.value.args[0].split('. The beam')[0]}"
     ]
 
 
@@ -141,12 +146,12 @@ def test_somebody_is_asked_while_the_beam_is_safe(stranger: Path, tmp_path: Path
     seen: list[tuple[str, bool]] = []
 
     def confirm(question: str) -> bool:
-        seen.append((scope.beam, "3 frames running are unfamiliar" in question))
+        seen.append((scope.beam, f"{PATIENCE} frames running are unfamiliar" in question))
         return answer
 
     experiment = Experiment(scope, out=tmp_path / "r", confirm=confirm, **tables(stranger))
     if answer:
-        assert experiment.run()["measured"] == 5
+        assert experiment.run()["measured"] == STEPS
     else:
         with pytest.raises(ModelError, match="resume the run to go on all the same"):
             experiment.run()
@@ -156,5 +161,5 @@ def test_somebody_is_asked_while_the_beam_is_safe(stranger: Path, tmp_path: Path
 def test_notices_alone(stranger: Path, tmp_path: Path) -> None:
     scope = SimulatedInstrument("graphene", fov_nm=24.0)
     summary = Experiment(scope, out=tmp_path / "r", **tables(stranger, on_unfamiliar="notice")).run()
-    assert summary["measured"] == 5
+    assert summary["measured"] == STEPS
     assert sum("was not made for such frames" in text for text in summary["notices"]) == 1  # one of a kind

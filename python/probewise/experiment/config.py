@@ -119,7 +119,7 @@ class DescriptorTable(Table):
     of: of "rvae", classes of atoms that patches are cut about; unset, all but vacancies
     window_px: of "linear"; unset, 2.56 nm, at most the frame
     step_px: of "linear", and of the windows of "rvae" in pixels of its encoder; unset, half a window
-    on_unfamiliar: when three frames running are unlike those that the networks were made for: "ask" (the beam is safe
+    on_unfamiliar: when ten frames running are unlike those that the networks were made for: "ask" (the beam is safe
     meanwhile; where nobody can answer, the run ends and can be resumed) or "notice"
     """
 

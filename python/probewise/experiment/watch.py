@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from probewise.errors import ModelError
 from probewise.types import Familiarity
 
-PATIENCE = 3  # frames running: one odd place is not another sample
+PATIENCE = 10  # frames running: a run seeks odd places, and stays on one kind of them for some frames
 ASKED = "asked whether to go on"  # begins the notice by which a resumed run knows that somebody has decided
 
 Confirm = Callable[[str], bool]
