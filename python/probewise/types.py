@@ -493,6 +493,7 @@ class Atoms:
     familiarity  of the frame; None where the network has no reference statistics, the frame is too small, or of a kind
                  with too few of them
     relabelled   (n,) bool, where the amplitudes in the frame changed the network's label; None: they were not asked
+    dropped      how many more the network had found that do not stand out of a bare film's grain
     """
 
     yx: FloatArray
@@ -501,6 +502,7 @@ class Atoms:
     classes: tuple[str, ...] = ()
     familiarity: Familiarity | None = None
     relabelled: BoolArray | None = None
+    dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.yx)

@@ -304,10 +304,12 @@ def test_the_finder_drops_what_does_not_stand_out():
         label = np.zeros((1, 2, 128, 128), dtype=np.float32)
         label[:, 0, :, :64], label[:, 1, :, 64:] = 1.0, 1.0  # the right half is the second class
         model.run = lambda x, label=label: (seen, label)
-        assert len(AtomFinder(model, test_amplitudes=False)(image, pixel_nm=0.02)) == 6
+        untested = AtomFinder(model, test_amplitudes=False)(image, pixel_nm=0.02)
+        assert (len(untested), untested.dropped) == (6, 0)
         for pixel_nm in (0.02, None):  # None: the card's own
             atoms = AtomFinder(model, refine=False)(image, pixel_nm=pixel_nm)
             kept = points if second == "Si" else np.concatenate([points, nothing[[0, 2]]])  # a vacancy is not bright
             assert len(atoms) == len(kept)
+            assert atoms.dropped == 6 - len(kept)
             off = np.linalg.norm(atoms.yx[:, None] - kept, axis=2).min(axis=0)
             np.testing.assert_allclose(off, 0, atol=1e-3)  # centroids of float32 maps

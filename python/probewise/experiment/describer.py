@@ -192,7 +192,9 @@ def _look(networks: Networks, watch: Watch, of: Sequence[str] | None = None) -> 
         watch.see(finder.card.name, found.familiarity)
         if wanted is not None:
             own = wanted[found.label]
-            found = Atoms(found.yx[own], found.label[own], found.score[own], classes)
+            found = dataclasses.replace(
+                found, yx=found.yx[own], label=found.label[own], score=found.score[own], relabelled=None
+            )
         # A network draws atoms to where the lattice has them: that makes its outliers stand out, and halves polar
         # displacements. Those are fitted to the counts.
         if CAGED not in classes or not (found.label == classes.index(CAGED)).any():

@@ -111,10 +111,12 @@ class AtomFinder:
         yx, label, score = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape), atoms.label, atoms.score
         names, native = self.card.classes, self.card.pixel_nm
         size = pixel if pixel is not None or native is None else (native.native, native.native)
+        dropped = 0
         if self.test_amplitudes and size is not None:
             kept = stand_out(counts, yx, size) | (np.array([name == VACANCY for name in names])[label])
             yx, label, score = yx[kept], label[kept], score[kept]
             share = None if share is None else share[kept]
+            dropped = len(kept) - len(yx)
         tested = self.test_amplitudes and share is not None and host_columns(label, names)
         relabelled = None
         if (self.refine and len(yx)) or tested:
@@ -125,7 +127,7 @@ class AtomFinder:
             if self.refine:
                 there = np.array([name != VACANCY for name in names])[label]  # a vacancy has nothing to be fitted to
                 yx = np.where(there[:, None], _clamp(fitted.yx, counts.shape), yx)
-        return Atoms(yx, label, score, names, familiarity, relabelled)
+        return Atoms(yx, label, score, names, familiarity, relabelled, dropped)
 
     def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
         """Mean and deviation of the probability maps; arguments and errors as of the call."""
