@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,9 +15,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from networks import MULTIPLE_OF, Exported
+from probewise.inference import Card, ModelInput, ModelOutput, PixelRange
 
 OPSET = 18
 INPUT, OUTPUTS = "frame", ("presence", "classes")
+PIXEL_RANGE_NM = (0.01, 0.05)  # of the frames that the networks are trained on
 TOLERANCE = 1e-4  # of probabilities; float32 sums in another order
 
 
@@ -79,3 +83,35 @@ def pinned(path: Path) -> tuple[str, int]:
     """SHA-256 and size in bytes."""
     content = path.read_bytes()
     return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def card_of_frames(
+    path: Path,
+    kind: Literal["atoms", "segments"],
+    outputs: tuple[ModelOutput, ...],
+    classes: tuple[str, ...],
+    native_nm: float,
+    *,
+    recipe: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> Card:
+    """The card of a written network of frames."""
+    sha256, size = pinned(path)
+    return Card(
+        name=path.stem,
+        kind=kind,
+        sha256=sha256,
+        size_bytes=size,
+        opset=OPSET,
+        input=ModelInput(INPUT, "N1HW", MULTIPLE_OF, None),
+        outputs=outputs,
+        classes=classes,
+        background="absent",
+        pixel_nm=PixelRange(native_nm, *PIXEL_RANGE_NM),
+        normalisation="robust",
+        latent=None,
+        ood=None,
+        licence="BSD-3-Clause",
+        recipe=recipe,
+        metrics=metrics,
+    )

@@ -25,18 +25,17 @@ from torch.nn import functional
 
 from calibrate import calibrated
 from evaluate_atoms import Found, evaluate, summary
-from export import INPUT, OPSET, OUTPUTS, export, pinned
+from export import OUTPUTS, card_of_frames, export
 from frame_cache import FrameCache, open_cache, render
 from frames import RealImage, Sample, real_images, real_sample, sample
-from networks import MULTIPLE_OF, AtomNet, ReferenceUNet
-from probewise.inference.card import Card, ModelInput, ModelOutput, PixelRange
+from networks import AtomNet, ReferenceUNet
+from probewise.inference.card import Card, ModelOutput
 from real_frames import ROOT, data_folder, split
 from scenes import CLASSES, MATERIALS, NATIVE_NM
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {"fast": AtomNet, "unet": ReferenceUNet}
 RATES = {"fast": 3e-3, "unet": 1e-3}  # the second is AtomAI's default
 SHIPPED = ROOT / "python" / "probewise" / "models"
-PIXEL_RANGE_NM = (0.01, 0.05)
 MINIATURE = 5.0  # minutes
 FRAMES = 8000
 RARE = {"vacancy": 20.0, "dopant": 5.0}  # weight in the loss; calibrate.py sets the bias
@@ -143,25 +142,8 @@ def adapted(
 
 
 def card(path: Path, recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> Card:
-    sha256, size = pinned(path)
-    return Card(
-        name=path.stem,
-        kind="atoms",
-        sha256=sha256,
-        size_bytes=size,
-        opset=OPSET,
-        input=ModelInput(INPUT, "N1HW", MULTIPLE_OF, None),
-        outputs=(ModelOutput(OUTPUTS[0], "sigmoid", 1), ModelOutput(OUTPUTS[1], "softmax", 2)),
-        classes=CLASSES,
-        background="absent",
-        pixel_nm=PixelRange(NATIVE_NM, *PIXEL_RANGE_NM),
-        normalisation="robust",
-        latent=None,
-        ood=None,
-        licence="BSD-3-Clause",
-        recipe=recipe,
-        metrics=metrics,
-    )
+    outputs = ModelOutput(OUTPUTS[0], "sigmoid", 1), ModelOutput(OUTPUTS[1], "softmax", 2)
+    return card_of_frames(path, "atoms", outputs, CLASSES, NATIVE_NM, recipe=recipe, metrics=metrics)
 
 
 def ship(

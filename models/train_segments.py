@@ -21,16 +21,15 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from evaluate_segments import RESULT, ROOT, evaluate, record, summary
-from export import INPUT, OPSET, folded, pinned, write
+from export import card_of_frames, folded, write
 from labels import CLASSES, UNKNOWN
 from probewise.image import Segmenter
-from probewise.inference import Card, ModelInput, ModelOutput, PixelRange
+from probewise.inference import Card, ModelOutput
 from segment_frames import SPECIMENS, SegmentSample, stream
 from segment_network import MULTIPLE_OF, NATIVE_NM, STRIDE, Probabilities, SegmentNetwork
 
 SHIPPED = ROOT / "python" / "probewise" / "models"
 OUTPUT = "segments"
-PIXEL_RANGE_NM = (0.01, 0.05)
 MINIATURE = 5.0  # minutes
 BATCH = 6
 RATE = 3e-3
@@ -103,25 +102,8 @@ def train(network: nn.Module, *, minutes: float, seed: int, pool: int, checkpoin
 
 
 def card(path: Path, recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> Card:
-    sha256, size = pinned(path)
-    return Card(
-        name=path.stem,
-        kind="segments",
-        sha256=sha256,
-        size_bytes=size,
-        opset=OPSET,
-        input=ModelInput(INPUT, "N1HW", MULTIPLE_OF, None),
-        outputs=(ModelOutput(OUTPUT, "softmax", STRIDE),),
-        classes=CLASSES,
-        background="absent",
-        pixel_nm=PixelRange(NATIVE_NM, *PIXEL_RANGE_NM),
-        normalisation="robust",
-        latent=None,
-        ood=None,
-        licence="BSD-3-Clause",
-        recipe=recipe,
-        metrics=metrics,
-    )
+    outputs = (ModelOutput(OUTPUT, "softmax", STRIDE),)
+    return card_of_frames(path, "segments", outputs, CLASSES, NATIVE_NM, recipe=recipe, metrics=metrics)
 
 
 def main() -> None:
