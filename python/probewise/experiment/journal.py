@@ -85,17 +85,21 @@ class Journal:
     def create(cls, directory: Path, meta: dict[str, Any]) -> Journal:
         """A new journal in an existing, empty `directory`."""
         path = directory / FILE
-        with _storage(path):
+        with _storage(path), contextlib.ExitStack() as undo:
             lock = _take(directory)
+            undo.callback(os.close, lock)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o644))
             db = _connect(path)
             journal = cls(path, db, lock)
+            undo.pop_all()
+            undo.callback(journal.close)
             with journal.transaction():
                 for statement in (_TABLES + _triggers()).split(";\n"):
                     if statement.strip():
                         db.execute(statement if "TRIGGER" not in statement else statement + ";")
                 for key, value in {"schema": SCHEMA, **meta}.items():
                     db.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+            undo.pop_all()
         return journal
 
     @classmethod
@@ -106,20 +110,17 @@ class Journal:
         """
         path = directory / FILE
         _check_file(path)
-        with _storage(path):
-            lock = _take(directory) if write else None
-            try:
-                db = _connect(path) if write else _connect_read_only(path)
-            except BaseException:
+        with contextlib.ExitStack() as undo:
+            with _storage(path):
+                lock = _take(directory) if write else None
                 if lock is not None:
-                    os.close(lock)
-                raise
-            journal = cls(path, db, lock)
-        try:
+                    undo.callback(os.close, lock)
+                db = _connect(path) if write else _connect_read_only(path)
+                journal = cls(path, db, lock)
+            undo.pop_all()
+            undo.callback(journal.close)
             journal._check()
-        except BaseException:
-            journal.close()
-            raise
+            undo.pop_all()
         return journal
 
     def _check(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Callable, Sequence
@@ -136,17 +137,17 @@ def begin(
     opened  is given the source before the beam moves, so that the survey can be aborted
     raises  ConfigurationError; refused before anything was booked or measured, a run leaves no files behind
     """
-    try:
-        return _begin(configuration, hooks, journal, opened)
-    except ConfigurationError:
-        unused = Recorder(journal).unused()
-        journal.close()
-        if unused:
-            _take_back(journal)
-        raise
-    except BaseException:
-        journal.close()
-        raise
+    with contextlib.ExitStack() as undo:
+        undo.callback(journal.close)
+        try:
+            begun = _begin(configuration, hooks, journal, opened)
+        except ConfigurationError:
+            if Recorder(journal).unused():
+                journal.close()
+                _take_back(journal)
+            raise
+        undo.pop_all()
+    return begun
 
 
 def _take_back(journal: Journal) -> None:
@@ -161,15 +162,15 @@ def _begin(
     recorder = Recorder(journal)
     recorder.begin_segment()
     source = open_source(configuration, hooks.instrument)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(source.close)
         opened(source)
         described = _described(configuration, hooks, recorder, source)
         recorder.write_source(source.name, source.target, _source_table(source, described.networks))
         record, frame, notices = _survey(configuration, source, recorder)
-        return _assemble(configuration, described, recorder, source, record, frame, [*source.notices, *notices])
-    except BaseException:
-        source.close()
-        raise
+        begun = _assemble(configuration, described, recorder, source, record, frame, [*source.notices, *notices])
+        undo.pop_all()
+    return begun
 
 
 def reopen(
@@ -177,11 +178,11 @@ def reopen(
 ) -> Opened:
     """A run as it stood after its last committed step; everything since the survey comes from the journal."""
     journal = Journal.open(directory, write=True)
-    try:
-        return _reopen(configuration, hooks, journal, opened)
-    except BaseException:
-        journal.close()
-        raise
+    with contextlib.ExitStack() as undo:
+        undo.callback(journal.close)
+        reopened = _reopen(configuration, hooks, journal, opened)
+        undo.pop_all()
+    return reopened
 
 
 def _reopen(
@@ -193,7 +194,8 @@ def _reopen(
     lost = recorder.book_lost()
     record = recorder.survey()
     source = open_source(configuration, hooks.instrument)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(source.close)
         tell(source)
         described = _described(configuration, hooks, recorder, source)
         journalled = recorder.source()
@@ -218,10 +220,8 @@ def _reopen(
             opened.notice(text)
         if lost > 0:
             opened.notice(_lost_notice(opened, recorder))
-        return opened
-    except BaseException:
-        source.close()
-        raise
+        undo.pop_all()
+    return opened
 
 
 def replay(recorder: Recorder, steps: Sequence[StepRecord], learner: Learner) -> None:
