@@ -160,6 +160,15 @@ def test_full_disk(tmp_path: Path) -> None:
         assert np.array_equal(journal.array(1), np.arange(10.0))
 
 
+def test_a_journal_that_cannot_be_made_lets_go_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("probewise.experiment.journal._TABLES", "CREATE NOTHING")
+        with pytest.raises(StorageError):
+            Journal.create(tmp_path, {})
+    (tmp_path / FILE).unlink()
+    Journal.create(tmp_path, {}).close()  # in the same process the lock would still be held
+
+
 def test_the_log_is_synced_soon_after_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
