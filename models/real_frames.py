@@ -12,7 +12,7 @@ import numpy as np
 
 from frames import RealImage
 from judge import FrameEdge, Score, blobs
-from probewise.image import AtomFinder, find_atoms
+from probewise.image import AtomFinder
 from probewise.types import FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,9 +43,13 @@ def scores(image: RealImage, keys: Sequence[Key], positions: Callable[[Key], Flo
 
 
 def of_network(finder: AtomFinder, image: RealImage) -> dict[float, Score]:
-    """At each threshold."""
-    maps = finder.maps(image.counts, pixel_nm=image.pixel_nm)
-    return scores(image, THRESHOLDS, lambda t: (find_atoms(maps.probability, t).yx + 0.5) * maps.scale - 0.5)
+    """At each threshold, with the tests that the finder makes behind the network."""
+
+    def positions(threshold: float) -> FloatArray:
+        one = AtomFinder(finder.models, threshold=threshold, refine=False, test_amplitudes=finder.test_amplitudes)
+        return one(image.counts, pixel_nm=image.pixel_nm).yx
+
+    return scores(image, THRESHOLDS, positions)
 
 
 def of_blobs(image: RealImage) -> dict[tuple[float, int], Score]:
