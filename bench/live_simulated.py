@@ -69,14 +69,14 @@ def at_marks(curve: np.ndarray[Any, Any], marks: list[float]) -> list[float]:
 
 
 def commit() -> str:
-    """That is measured, with a plus where the package was changed since; empty outside a clone."""
+    """The last that changed what is measured, with a plus for changes since; empty outside a clone."""
     root = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True).stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "python", "cpp")
-    return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
+    return git("log", "-1", "--format=%h", "--abbrev=10", "--", "python", "cpp") + ("+" if changed else "")
 
 
 def one_seed(name: str, seed: int, arguments: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def kept(arguments: argparse.Namespace) -> dict[str, Any]:
 def keep(name: str, seed: int, found: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
     """Add one seed to what --out holds by now, and the specimen's table of it."""
     arguments.out.parent.mkdir(exist_ok=True)
-    with arguments.out.with_suffix(".lock").open("w") as lock:
+    with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         specimens = kept(arguments)
         seeds = specimens.get(name, {"seeds": {}})["seeds"]
