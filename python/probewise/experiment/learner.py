@@ -17,6 +17,7 @@ from probewise.errors import ConfigurationError
 from probewise.experiment.belief import Belief, FitRecord
 from probewise.experiment.config import FEWEST_TO_FIT, Configuration
 from probewise.experiment.describer import Describer, Scalarized
+from probewise.experiment.trend import FOLLOWED
 from probewise.types import Description, FloatArray, IntArray
 
 NO_VALUE = "a site gave no finite value in any window: it counts as measured and the surrogate is told nothing there"
@@ -153,6 +154,8 @@ class Learner:
             return None
         self._since_fit = 0
         record = self.belief.fit()
+        if record.slope:
+            notices.append(FOLLOWED)
         if record.doubt:
             notices.append(record.doubt)
         elif record.weakness:

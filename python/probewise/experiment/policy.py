@@ -94,7 +94,7 @@ class Chooser:
         if doubt:
             return Choice([self._spread(taken, step, doubt)])
         parameters = self._parameters()
-        values = self._evaluate(self._belief.gp, parameters, step)
+        values = self._evaluate(self._belief.posterior, parameters, step)
         if self.name != "max-std" and is_flat(values[~taken], 1.0):
             return Choice([self._spread(taken, step, "the acquisition is flat")])
         last = int(measured[-1]) if len(measured) else None
@@ -123,7 +123,7 @@ class Chooser:
         candidates = self._belief.candidates
         free = np.zeros(candidates.of_site.size, dtype=bool)
         free[candidates.of_site[~taken]] = True
-        return self.objective.stop.check(self._belief.gp, plan.acquisition, before, free=free)
+        return self.objective.stop.check(self._belief.posterior, plan.acquisition, before, free=free)
 
     def _doubt(self) -> str:
         """Why the surrogate is not to be trusted, "" when it is."""
@@ -152,7 +152,7 @@ class Chooser:
             given["xi"] = table.xi
         if table.threshold is not None and self.name in ("straddle", "target"):
             given["threshold" if self.name == "straddle" else "low"] = belief.standardised(table.threshold)
-        return policy_parameters(belief.gp, self.name, given)
+        return policy_parameters(belief.posterior, self.name, given)
 
     def _best(
         self, values: FloatArray, parameters: dict[str, float], taken: BoolArray, step: int, last: int | None
@@ -165,7 +165,7 @@ class Chooser:
         if belief.candidates.refine == 1:
             options: dict[str, Any] = dict(parameters)
             sites = choose(
-                belief.gp,
+                belief.posterior,
                 self.name,
                 q=table.batch,
                 visited=taken,
@@ -184,7 +184,7 @@ class Chooser:
         from probewise._core.acquisition import choose_best
 
         table = self._configuration.acquisition
-        posterior: Posterior = self._belief.gp
+        posterior: Posterior = self._belief.posterior
         sites: list[int] = []
         for number in range(min(table.batch, int((~taken).sum()))):
             if number:

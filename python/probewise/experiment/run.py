@@ -185,7 +185,7 @@ class Run(Shown):
             if described
             else Scalarized(_not_measured)
         )
-        learner = assemble_learner(self.configuration, self.sites, describer, 0)
+        learner = assemble_learner(self.configuration, self.sites, describer, 0, survey=self.survey)
         replay(self._recorder, self._steps, learner)
         return learner
 
@@ -210,13 +210,11 @@ class Run(Shown):
 
     @property
     def mean(self) -> FloatArray:
-        belief = self._learner.belief
-        return np.asarray(belief.gp.mean, dtype=np.float64) * belief.scale + belief.offset
+        return self._learner.belief.fine_mean
 
     @property
     def std(self) -> FloatArray:
-        belief = self._learner.belief
-        return np.asarray(belief.gp.std, dtype=np.float64) * belief.scale
+        return self._learner.belief.fine_std
 
     @property
     def policy_name(self) -> str:
