@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -99,10 +100,12 @@ class Belief:
         from probewise.surrogate import GaussianProcess
 
         self.candidates = candidates
+        self._table = table
         self._rule: Offset = offset
         self.offset, self.scale = 0.0, 1.0
         self.told: list[Told] = []
         self.last_fit: FitRecord | None = None
+        self._moved = False  # whether a fit has set the hyper-parameters
         self.gp = GaussianProcess(
             candidates.space,
             kernel=table.kernel,
@@ -117,10 +120,12 @@ class Belief:
         variance  of each value's own error, None where it is not known
         """
         unique, inverse = np.unique(candidates, return_inverse=True)
-        told = Told(site, unique, *combine(values, variance, inverse, len(unique)))
+        self._add(Told(site, unique, *combine(values, variance, inverse, len(unique))))
+
+    def _add(self, told: Told) -> None:
         self.told.append(told)
         noise = 0.0 if told.variance is None else told.variance / self.scale**2
-        self.gp.tell(unique, (told.values - self.offset) / self.scale, noise=noise)
+        self.gp.tell(told.candidates, (told.values - self.offset) / self.scale, noise=noise)
 
     def replace(self, candidates: list[IntArray], values: list[FloatArray]) -> None:
         """New values for all frames after a change of basis; another column may be finite at other candidates."""
@@ -171,6 +176,7 @@ class Belief:
         """Standardise, move the hyper-parameters by MAP, and standardise again: the level depends on them."""
         self.standardise()
         result = self.gp.fit()
+        self._moved |= result.evaluations > 0
         self.standardise()
         self.last_fit = FitRecord(
             lengthscale=float(result.lengthscale),
@@ -190,8 +196,34 @@ class Belief:
         """The state that `fit` left behind, from its record."""
         if record.evaluations > 0:  # otherwise nothing moved then
             self.gp.set_hyperparameters(record.lengthscale, record.variance, record.noise)
+            self._moved = True
         self._restate(record.offset, record.scale)
         self.last_fit = record
+
+    def snapshot(self) -> Callable[[], Belief]:
+        """What is believed now; what is returned makes it, on whatever thread, into a belief of its own."""
+        told = [replace(one) for one in self.told]
+        hyperparameters = (self.gp.lengthscale, self.gp.variance, self.gp.noise)
+        moved, offset, scale = self._moved, self.offset, self.scale
+
+        def make() -> Belief:
+            belief = Belief(self.candidates, self._table, self._rule)
+            if moved:
+                belief.gp.set_hyperparameters(*hyperparameters)
+                belief._moved = True
+            belief.offset, belief.scale = offset, scale
+            for one in told:
+                belief._add(one)
+            return belief
+
+        return make
+
+    def take_over(self, fitted: Belief) -> None:
+        """Go on with the belief that a snapshot of this one has become, told what came since the snapshot."""
+        for one in self.told[len(fitted.told) :]:
+            fitted._add(one)
+        self.gp, self.offset, self.scale = fitted.gp, fitted.offset, fitted.scale
+        self.last_fit, self._moved = fitted.last_fit, fitted._moved
 
     @property
     def mean(self) -> FloatArray:

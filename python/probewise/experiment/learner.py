@@ -17,6 +17,7 @@ from probewise.errors import ConfigurationError
 from probewise.experiment.belief import Belief, FitRecord
 from probewise.experiment.config import FEWEST_TO_FIT, Configuration
 from probewise.experiment.describer import Describer, Scalarized
+from probewise.experiment.refit import Refit
 from probewise.types import Description, FloatArray, IntArray
 
 NO_VALUE = "a site gave no finite value in any window: it counts as measured and the surrogate is told nothing there"
@@ -28,13 +29,15 @@ class Lesson:
 
     value  of the site, None while there is no basis
     basis  state and report of a new basis, None when it stayed
-    fit    of the surrogate, None when it was not due
+    fit    of the surrogate that was taken, None when none was due
+    asked  a fit of the surrogate was asked for, to be taken `surrogate.fit_delay` frames later
     """
 
     value: float | None
     basis: tuple[dict[str, Any], dict[str, Any]] | None = None
     fit: FitRecord | None = None
     notices: tuple[str, ...] = ()
+    asked: bool = False
 
 
 @dataclass
@@ -56,6 +59,17 @@ class Learner:
         self.start_sites = start_sites
         self._since_basis = 0
         self._since_fit = 0
+        self._refit: Refit | None = None
+
+    def go_on(self) -> None:
+        """Begin the fit that was asked for, if there is one."""
+        if self._refit is not None:
+            self._refit.start()
+
+    def close(self) -> None:
+        """Wait for a fit that runs: no thread of ours outlives the run."""
+        if self._refit is not None:
+            self._refit.wait()
 
     @property
     def values(self) -> FloatArray | None:
@@ -78,8 +92,14 @@ class Learner:
             value = self._value(self.seen[-1])
         if value is None and self.describer.fitted:
             notices.append(NO_VALUE)
-        fit = self._fit(basis is not None, notices) if again is None else self._fit_again(again.fit)
-        return Lesson(value, basis, fit, tuple(notices))
+        if basis is not None:  # other values: what was asked for is a fit of the old ones
+            self.close()
+            self._refit = None
+        if again is None:
+            fit, asked = self._fit(basis is not None, notices)
+        else:
+            fit, asked = self._fit_again(again)
+        return Lesson(value, basis, fit, tuple(notices), asked)
 
     def _tell(self, seen: Seen) -> float | None:
         """Tell the surrogate one frame's values; None when it has no finite one."""
@@ -146,26 +166,48 @@ class Learner:
                 self._tell(seen)
         self.belief.standardise()
 
-    def _fit(self, new_basis: bool, notices: list[str]) -> FitRecord | None:
+    def _fit(self, new_basis: bool, notices: list[str]) -> tuple[FitRecord | None, bool]:
+        """The fit taken with this frame, and whether one was asked for. The first of a basis is waited for."""
+        delay, record = self._configuration.surrogate.fit_delay, None
+        if self._refit is not None and len(self.seen) >= self._refit.asked + delay:
+            fitted, self._refit = self._refit.take(), None
+            self.belief.take_over(fitted)
+            record = self.belief.last_fit
         first = self.belief.last_fit is None and len(self.belief.told) >= max(self.start_sites, FEWEST_TO_FIT)
         due = new_basis or first or self._since_fit >= self._configuration.surrogate.fit_every
-        if not due or len(self.belief.told) < FEWEST_TO_FIT:
-            return None
-        self._since_fit = 0
-        record = self.belief.fit()
-        if record.doubt:
-            notices.append(record.doubt)
-        elif record.weakness:
-            notices.append(record.weakness)
-        elif record.at_upper_bound:
-            notices.append(f"the surrogate's fit stopped at the upper bound of its {record.at_upper_bound[0]}")
-        return record
-
-    def _fit_again(self, fit: FitRecord | None) -> FitRecord | None:
-        if fit is not None:
+        asked = False
+        if due and self._refit is None and len(self.belief.told) >= FEWEST_TO_FIT:
             self._since_fit = 0
-            self.belief.apply(fit)
-        return fit
+            if new_basis or first or not delay:
+                record = self.belief.fit()
+            else:
+                self._refit, asked = Refit(self.belief, len(self.seen)), True
+        if record is not None:
+            notices.extend(_remarks(record))
+        return record, asked
+
+    def _fit_again(self, again: Lesson) -> tuple[FitRecord | None, bool]:
+        if again.fit is not None:
+            if self._refit is not None:
+                fitted, self._refit = self._refit.put_back(again.fit), None
+                self.belief.take_over(fitted)
+            else:
+                self._since_fit = 0
+                self.belief.apply(again.fit)
+        if again.asked:
+            self._since_fit = 0
+            self._refit = Refit(self.belief, len(self.seen))
+        return again.fit, again.asked
+
+
+def _remarks(record: FitRecord) -> list[str]:
+    if record.doubt:
+        return [record.doubt]
+    if record.weakness:
+        return [record.weakness]
+    if record.at_upper_bound:
+        return [f"the surrogate's fit stopped at the upper bound of its {record.at_upper_bound[0]}"]
+    return []
 
 
 def _plain(report: Any) -> dict[str, Any]:

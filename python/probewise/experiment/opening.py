@@ -105,6 +105,7 @@ class Opened:
         try:
             self.source.close()
         finally:
+            self.learner.close()
             self.recorder.journal.close()
 
 
@@ -211,6 +212,7 @@ def _reopen(
             opened = _assemble(configuration, described, recorder, source, record, frame, recorder.notices())
             opened.history.steps.extend(recorder.steps())
             replay(recorder, opened.history.steps, opened.learner)
+            opened.learner.go_on()
             opened.requalify()
             tail = recorder.tail()
             opened.queue = tail[0] if tail else []
