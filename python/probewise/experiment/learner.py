@@ -178,7 +178,7 @@ class Learner:
         asked = False
         if due and self._refit is None and len(self.belief.told) >= FEWEST_TO_FIT:
             self._since_fit = 0
-            if new_basis or first or not delay:
+            if new_basis or self.belief.last_fit is None or not delay:
                 record = self.belief.fit()
             else:
                 self._refit, asked = Refit(self.belief, len(self.seen)), True
