@@ -114,7 +114,9 @@ def natural_stack(side: int, told: int) -> Callable[[FloatArray], float]:
     candidates = torch.from_numpy(lattice)
     at = candidates[random.permutation(len(candidates))[:told]]
     values = torch.from_numpy(random.normal(size=told))[:, None]
-    pitch = 0.2 / PIXEL_NM  # random weights find nothing: the atoms of graphene, about 30 a nm^2, are put in their place
+    pitch = (
+        0.2 / PIXEL_NM
+    )  # random weights find nothing: the atoms of graphene, about 30 a nm^2, are put in their place
     y, x = np.mgrid[:side, :side]
     blobs = (np.cos(2 * np.pi * y / pitch) * np.cos(2 * np.pi * x / pitch) > 0.5).astype(np.float32)[None, ..., None]
 
@@ -139,7 +141,12 @@ def peer(side: int, steps: int, keep: Path) -> dict[str, Any]:
         decide = natural_stack(side, 4 * steps)
     except ImportError as error:
         quoted = {"latency_ms": QUOTED_MS, "quoted": True, "why": str(error)}
-        return {"frame": f"{side} x {side}", "peer": "AtomAI + BoTorch", "duty": scan_ms / (scan_ms + QUOTED_MS), **quoted}
+        return {
+            "frame": f"{side} x {side}",
+            "peer": "AtomAI + BoTorch",
+            "duty": scan_ms / (scan_ms + QUOTED_MS),
+            **quoted,
+        }
     with open_run(keep) as run:
         frames = [frame.image() for frame in run.frames[-8:]]
     latency = statistics.median([decide(frame) for frame in frames][1:])

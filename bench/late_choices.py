@@ -83,7 +83,10 @@ def main() -> None:
                 {"specimen": specimen, "run": name, "seeds": len(values), "recall": float(np.mean(values)),
                  "difference": float(apart.mean()), "standard_error": error}
             )  # fmt: skip
-            print("  ".join(f"{key} {v:.3f}" if isinstance(v, float) else str(v) for key, v in rows[-1].items()), flush=True)
+            print(
+                "  ".join(f"{key} {v:.3f}" if isinstance(v, float) else str(v) for key, v in rows[-1].items()),
+                flush=True,
+            )
     result = {"question": __doc__.splitlines()[0], "steps": arguments.steps, "first_seed": arguments.first_seed}
     result |= {**machine(), "rows": rows}
     arguments.out.parent.mkdir(exist_ok=True)

@@ -111,7 +111,9 @@ def test_a_death_between_asking_for_a_fit_and_taking_it(tmp_path: Path) -> None:
     """Asked for at one frame and taken three later: the journal holds both, and a run cut at each frame is the same."""
     tiny(tmp_path / "whole", **LATE_FITS).run()
     with Journal.open(tmp_path / "whole", write=False) as journal:
-        asked = [json.loads(text)["fit_asked"] for (text,) in journal.rows("SELECT record FROM steps ORDER BY step")]
+        asked = [
+            json.loads(text)["asked"] == "fit" for (text,) in journal.rows("SELECT record FROM steps ORDER BY step")
+        ]
         taken = [step for (step,) in journal.rows("SELECT step FROM fits ORDER BY fit")]
     assert asked.count(True) >= 3
     assert taken[1:] == [step + 3 for step, was in enumerate(asked) if was and step + 3 < len(asked)]
@@ -123,6 +125,43 @@ def test_a_death_between_asking_for_a_fit_and_taking_it(tmp_path: Path) -> None:
         experiment.close()
         resumed(tmp_path / f"cut-{cut}").run()
         assert outcome(tmp_path / f"cut-{cut}") == outcome(tmp_path / "whole")
+
+
+def lattice(directory: Path) -> Experiment:
+    return Experiment(
+        "simulated:nio-lsmo",
+        out=directory,
+        instrument={"fov_nm": 40.0},
+        survey={"shape": "none"},
+        sites={"shape": (8, 8), "side_nm": 4.0, "pixel_nm": 0.0625},
+        descriptor={"window_px": 32, "step_px": 16, "components": 2, "refit_every": 4},
+        start={"sites": 6},
+        surrogate={"fit_every": 3},
+        budget={"steps": 19},
+    )
+
+
+def test_a_late_basis_is_put_back_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The basis is fitted beside the loop too; runs cut between asking and taking, and slow ones, end the same."""
+    lattice(tmp_path / "whole").run()
+    with Journal.open(tmp_path / "whole", write=False) as journal:
+        asked = [json.loads(text)["asked"] for (text,) in journal.rows("SELECT record FROM steps ORDER BY step")]
+        taken = [step for (step,) in journal.rows("SELECT step FROM bases ORDER BY basis")]
+        fits = {step for (step,) in journal.rows("SELECT step FROM fits")}
+    late = [step + 2 for step, what in enumerate(asked) if what == "basis" and step + 2 < len(asked)]
+    assert taken == [5, *late]  # the first is waited for
+    assert len(late) >= 2
+    assert set(taken) <= fits  # each comes with hyper-parameters for its values
+    for cut in range(late[0] - 2, late[0] + 1):
+        experiment = lattice(tmp_path / f"cut-{cut}")
+        for _ in range(cut + 1):
+            experiment.step()
+        experiment.close()
+        Experiment.resume(tmp_path / f"cut-{cut}").run()
+        assert outcome(tmp_path / f"cut-{cut}") == outcome(tmp_path / "whole")
+    monkeypatch.setattr(Learner, "go_on", lambda self: None)
+    lattice(tmp_path / "slow").run()
+    assert outcome(tmp_path / "slow") == outcome(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("changes", [PIPELINED, LATE_FITS, BATCHES], ids=["pipelined", "late fits", "batches"])

@@ -69,7 +69,7 @@ def _cores() -> int:
 
 def _threads() -> dict[str, Any]:
     """Who computes with how many threads and whether they spin while they wait, which takes a core from the others."""
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
     try:
         networks: int | str = runtime.default_threads()

@@ -218,10 +218,16 @@ class Belief:
 
         return make
 
-    def take_over(self, fitted: Belief) -> None:
-        """Go on with the belief that a snapshot of this one has become, told what came since the snapshot."""
-        for one in self.told[len(fitted.told) :]:
-            fitted._add(one)
+    def take_over(self, fitted: Belief, *, with_values: bool) -> None:
+        """Go on with the belief that a snapshot of this one has become.
+
+        with_values  its values are others, and what came since the snapshot is still to be told; otherwise it is here
+        """
+        if with_values:
+            self.told = fitted.told
+        else:
+            for one in self.told[len(fitted.told) :]:
+                fitted._add(one)
         self.gp, self.offset, self.scale = fitted.gp, fitted.offset, fitted.scale
         self.last_fit, self._moved = fitted.last_fit, fitted._moved
 

@@ -258,12 +258,14 @@ class _Asking:
         return int(self._ask(descriptions, frames, opened.learner.describer))
 
 
-def assemble_learner(configuration: Configuration, sites: Sites, describer: Any, start_sites: int) -> Learner:
+def assemble_learner(
+    configuration: Configuration, sites: Sites, describer: Describer, second: Callable[[], Describer] | None
+) -> Learner:
     from probewise.acquisition import objective
 
     offset = objective(configuration.acquisition.objective).offset
     belief = Belief(Candidates.over(sites, configuration.refine), configuration.surrogate, offset)
-    return Learner(describer, belief, configuration, start_sites)
+    return Learner(describer, belief, configuration, 0, second)
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,7 @@ class _Described:
     """What turns measurements into values, and what it needs."""
 
     describer: Describer
+    second: Callable[[], Describer] | None
     networks: Networks
     watch: Watch
     asking: _Asking | None
@@ -289,8 +292,13 @@ def _described(
         networks.check_frames(source.shape, source.pixel_nm)
     scalarize = told_value if told else hooks.scalarize
     watch = Watch(asks=configuration.descriptor.on_unfamiliar == "ask", noticed=recorder.notices())
-    describer = make_describer(configuration, scalarize, asking or component, networks, watch)
-    return _Described(describer, networks, watch, asking)
+
+    def make() -> Describer:
+        return make_describer(configuration, scalarize, asking or component, networks, watch)
+
+    # a callable that chooses the component, a person for one, is asked on the loop's own thread
+    second = make if described and not callable(asking or component) else None
+    return _Described(make(), second, networks, watch, asking)
 
 
 def _assemble(
@@ -304,7 +312,7 @@ def _assemble(
 ) -> Opened:
     describer, asking = described.describer, described.asking
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
-    learner = assemble_learner(configuration, source.sites, describer, 0)
+    learner = assemble_learner(configuration, source.sites, describer, described.second)
     chooser = Chooser(
         configuration, source.sites, learner.belief, survey_means=record.site_means, excluded=record.excluded
     )

@@ -153,7 +153,7 @@ class Recorder:
                             "queue": [plan.as_dict() for plan in queue],
                             "checkpoint": checkpoint,
                             "quality": quality,
-                            "fit_asked": lesson is not None and lesson.asked,
+                            "asked": "" if lesson is None else lesson.asked,
                         }
                     ),
                 ),
@@ -272,7 +272,7 @@ class Recorder:
         bases = self.journal.rows("SELECT state, report FROM bases WHERE step = ?", (step,))
         basis = None if not bases else (self.journal.tree(bases[0][0]), self.journal.tree(bases[0][1]))
         record = json.loads(self.journal.rows("SELECT record FROM steps WHERE step = ?", (step,))[0][0])
-        return Lesson(value, basis, self.fit(step), asked=record.get("fit_asked", False))
+        return Lesson(value, basis, self.fit(step), asked=record.get("asked", ""))
 
     def fit(self, step: int) -> FitRecord | None:
         rows = self.journal.rows("SELECT result FROM fits WHERE step = ?", (step,))
