@@ -227,7 +227,10 @@ def test_two_runtimes_or_none_are_refused_with_what_to_type(present, says, tiny_
 
 def test_threads_come_from_the_environment(tiny_path, monkeypatch):
     monkeypatch.setenv("PROBEWISE_THREADS", "2")
-    assert load_model(tiny_path)._session.get_session_options().intra_op_num_threads == 2
+    options = load_model(tiny_path)._session.get_session_options()
+    assert options.intra_op_num_threads == 2
+    for name in ("intra_op", "inter_op"):  # waiting threads leave their cores to others
+        assert options.get_session_config_entry(f"session.{name}.allow_spinning") == "0"
     monkeypatch.setenv("PROBEWISE_THREADS", "many")
     with pytest.raises(ConfigurationError, match="PROBEWISE_THREADS is 'many'"):
         load_model(tiny_path)

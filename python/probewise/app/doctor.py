@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from probewise.errors import ConfigurationError
 from probewise.inference import runtime
 from probewise.inference.runtime import version
 
@@ -44,6 +45,7 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": _cores(),
         "simd": simd_level(),
+        "threads": _threads(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "packages": {name: version(name) for name in CORE},
         "extras": {extra: {name: version(name) for name in names} for extra, names in EXTRAS.items()},
@@ -63,6 +65,22 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _threads() -> dict[str, Any]:
+    """Who computes with how many threads and whether they spin while they wait, which takes a core from the others."""
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+    try:
+        networks: int | str = runtime.default_threads()
+    except ConfigurationError as problem:
+        networks = str(problem)
+    import numpy  # noqa: F401  its linear algebra is asked for its threads
+    import scipy.linalg  # noqa: F401
+
+    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return {"core": 1, "networks": networks, "networks_spin": runtime.SPINS, "blas": blas, "affinity": affinity}
 
 
 def _disk(directory: Path) -> dict[str, Any]:
@@ -98,6 +116,8 @@ def _problems(findings: dict[str, Any]) -> list[str]:
     problems += [
         f"{name} is missing; type: pip install {name}" for name, found in findings["packages"].items() if not found
     ]
+    if not isinstance(findings["threads"]["networks"], int):
+        problems.append(findings["threads"]["networks"])
     disk = findings["disk"]
     if not disk["writable"]:
         problems.append(f"this folder cannot hold a journal: {disk['problem']}")
@@ -122,6 +142,7 @@ def as_text(findings: dict[str, Any]) -> list[str]:
     lines = [
         f"probewise    {findings['probewise']}, python {findings['python']}, {findings['platform']}",
         f"cores        {findings['cores']}, SIMD level {findings['simd']}",
+        f"threads      {_threads_in_words(findings['threads'])}",
         f"environment  {_pairs(findings['environment']) or 'no thread or SIMD variable set'}",
         f"packages     {_pairs(findings['packages'])}",
         *(f"extra        {name}: {_pairs(found)}" for name, found in findings["extras"].items()),
@@ -130,6 +151,13 @@ def as_text(findings: dict[str, Any]) -> list[str]:
         f"instruments  {', '.join(findings['instruments']) or 'none'}",
     ]
     return lines + ([f"problem      {text}" for text in findings["problems"]] or ["problems     none"])
+
+
+def _threads_in_words(threads: dict[str, Any]) -> str:
+    waiting = "spin" if threads["networks_spin"] else "sleep"
+    blas = "/".join(map(str, threads["blas"])) or "none"
+    where = "any core" if threads["affinity"] is None else "cores " + ", ".join(map(str, threads["affinity"]))
+    return f"core {threads['core']}, networks {threads['networks']} ({waiting} while waiting), BLAS {blas}; on {where}"
 
 
 def _pairs(found: dict[str, str | None]) -> str:

@@ -106,6 +106,7 @@ class Opened:
         try:
             self.source.close()
         finally:
+            self.learner.close()
             self.recorder.journal.close()
 
 
@@ -212,6 +213,7 @@ def _reopen(
             opened = _assemble(configuration, described, recorder, source, record, frame, recorder.notices())
             opened.history.steps.extend(recorder.steps())
             replay(recorder, opened.history.steps, opened.learner)
+            opened.learner.go_on()
             opened.requalify()
             tail = recorder.tail()
             opened.queue = tail[0] if tail else []
@@ -258,14 +260,19 @@ class _Asking:
 
 
 def assemble_learner(
-    configuration: Configuration, sites: Sites, describer: Any, start_sites: int, *, survey: Frame | None
+    configuration: Configuration,
+    sites: Sites,
+    describer: Describer,
+    second: Callable[[], Describer] | None,
+    *,
+    survey: Frame | None,
 ) -> Learner:
     from probewise.acquisition import objective
 
     offset = objective(configuration.acquisition.objective).offset
     candidates = Candidates.over(sites, configuration.refine)
     belief = Belief(candidates, configuration.surrogate, offset, brightness(survey, candidates))
-    return Learner(describer, belief, configuration, start_sites)
+    return Learner(describer, belief, configuration, 0, second)
 
 
 @dataclass(frozen=True)
@@ -273,6 +280,7 @@ class _Described:
     """What turns measurements into values, and what it needs."""
 
     describer: Describer
+    second: Callable[[], Describer] | None
     networks: Networks
     watch: Watch
     asking: _Asking | None
@@ -291,8 +299,13 @@ def _described(
         networks.check_frames(source.shape, source.pixel_nm)
     scalarize = told_value if told else hooks.scalarize
     watch = Watch(asks=configuration.descriptor.on_unfamiliar == "ask", noticed=recorder.notices())
-    describer = make_describer(configuration, scalarize, asking or component, networks, watch)
-    return _Described(describer, networks, watch, asking)
+
+    def make() -> Describer:
+        return make_describer(configuration, scalarize, asking or component, networks, watch)
+
+    # a callable that chooses the component, a person for one, is asked on the loop's own thread
+    second = make if described and not callable(asking or component) else None
+    return _Described(make(), second, networks, watch, asking)
 
 
 def _assemble(
@@ -306,7 +319,7 @@ def _assemble(
 ) -> Opened:
     describer, asking = described.describer, described.asking
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
-    learner = assemble_learner(configuration, source.sites, describer, 0, survey=frame)
+    learner = assemble_learner(configuration, source.sites, describer, described.second, survey=frame)
     chooser = Chooser(
         configuration, source.sites, learner.belief, survey_means=record.site_means, excluded=record.excluded
     )

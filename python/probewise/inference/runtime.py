@@ -23,12 +23,13 @@ INSTALL_CUDA = "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cud
 MAX_ARENA_BYTES = 4 << 30
 _SAME_AS_REQUESTED = 1  # arena_extend_strategy; the default, the next power of two, would waste up to half of the limit
 
+SPINS = False  # a thread that waits for the next call must not hold a core that the loop, a fit or a driver needs
 _SILENT = 4  # log severity: only what ends the process; errors arrive as exceptions
 _OPTIONS = {
     "session.load_model_format": "ONNX",  # otherwise bytes 4 to 7 could make it read another format, unexamined
     "session.use_env_allocators": "1",
-    "session.intra_op.allow_spinning": "0",
-    "session.inter_op.allow_spinning": "0",
+    "session.intra_op.allow_spinning": str(int(SPINS)),
+    "session.inter_op.allow_spinning": str(int(SPINS)),
 }
 # It computes with what the file holds while the session is made, where no deadline reaches (268 million ones: 30 s).
 _DISABLED = ["ConstantFolding"]
