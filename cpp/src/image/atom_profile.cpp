@@ -75,21 +75,28 @@ AtomProfile atom_profile(Image2d<const float> image, std::span<const double> yx,
         static_cast<std::uint32_t>(std::lround(std::hypot(static_cast<double>(i / side) - static_cast<double>(half),
                                                           static_cast<double>(i % side) - static_cast<double>(half))));
   }
-  const auto rings = static_cast<std::size_t>(half) + 1;
-  std::vector<double> sum(2 * rings, 0.0), pixels(2 * rings, 0.0);  // the corners of the square lie beyond `rings`
+  std::vector<double> patch(ring.size(), 0.0);  // sum of the windows, and how many of them reach each pixel
+  std::vector<std::uint32_t> reached(ring.size(), 0);
   const std::size_t count = yx.size() / 2, every = std::max<std::size_t>(1, count / profile_atoms);
   for (std::size_t i = 0; i < count; i += every) {
     const auto y = static_cast<std::ptrdiff_t>(std::lround(yx[2 * i]));
     const auto x = static_cast<std::ptrdiff_t>(std::lround(yx[2 * i + 1]));
+    const std::ptrdiff_t left = std::max<std::ptrdiff_t>(0, x - half), right = std::min(image.cols - 1, x + half);
     for (std::ptrdiff_t row = std::max<std::ptrdiff_t>(0, y - half); row <= std::min(image.rows - 1, y + half); ++row) {
-      for (std::ptrdiff_t col = std::max<std::ptrdiff_t>(0, x - half); col <= std::min(image.cols - 1, x + half);
-           ++col) {
-        const std::uint32_t place =
-            ring[static_cast<std::size_t>(row - y + half) * side + static_cast<std::size_t>(col - x + half)];
-        sum[place] += static_cast<double>(image(row, col));
-        pixels[place] += 1;
+      const std::size_t first =
+          static_cast<std::size_t>(row - y + half) * side + static_cast<std::size_t>(left - x + half);
+      const float* from = &image(row, left);
+      for (std::size_t k = 0; k <= static_cast<std::size_t>(right - left); ++k) {
+        patch[first + k] += static_cast<double>(from[k]);
+        ++reached[first + k];
       }
     }
+  }
+  const auto rings = static_cast<std::size_t>(half) + 1;
+  std::vector<double> sum(2 * rings, 0.0), pixels(2 * rings, 0.0);  // the corners of the square lie beyond `rings`
+  for (std::size_t i = 0; i < ring.size(); ++i) {
+    sum[ring[i]] += patch[i];
+    pixels[ring[i]] += reached[i];
   }
   for (std::size_t r = 0; r < rings; ++r) sum[r] = pixels[r] > 0 ? sum[r] / pixels[r] : sum[r == 0 ? 0 : r - 1];
   const auto lowest = std::min_element(sum.begin(), sum.begin() + static_cast<std::ptrdiff_t>(rings));

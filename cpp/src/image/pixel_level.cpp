@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "image/pixel_table.hpp"
+#include "probewise/portable.hpp"
 
 namespace probewise::PROBEWISE_LEVEL {
 
@@ -56,15 +57,59 @@ void affine(const float* values, size_t count, float offset, float factor, float
   for (size_t i = 0; i < count; ++i) out[i] = (values[i] - offset) * factor;
 }
 
+/// (1 -2 1; -2 4 -2; 1 -2 1) / 6 about here[1]: column sums first.
+PROBEWISE_HD float rough(const float* above, const float* here, const float* below) {
+  const float left = above[0] - 2 * here[0] + below[0];
+  const float middle = above[1] - 2 * here[1] + below[1];
+  const float right = above[2] - 2 * here[2] + below[2];
+  return (left - 2 * middle + right) * (1.0f / 6);
+}
+
 void roughness(const float* above, const float* here, const float* below, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) {
-    // Column sums first: (1, -2, 1) down, then (1, -2, 1) across.
-    const float left = above[i] - 2 * here[i] + below[i];
-    const float middle = above[i + 1] - 2 * here[i + 1] + below[i + 1];
-    const float right = above[i + 2] - 2 * here[i + 2] + below[i + 2];
-    const float value = left - 2 * middle + right;
-    out[i] = (value < 0 ? -value : value) * (1.0f / 6);
+    const float value = rough(above + i, here + i, below + i);
+    out[i] = value < 0 ? -value : value;
   }
+}
+
+constexpr size_t lanes = 16;
+
+PROBEWISE_HD double total(const float* sum) {
+  double all = 0;
+  for (size_t lane = 0; lane < lanes; ++lane) all += static_cast<double>(sum[lane]);
+  return all;
+}
+
+void noise(const float* above, const float* here, const float* below, size_t count, float shift, double* sums) {
+  float m[lanes] = {}, e[lanes] = {}, mm[lanes] = {}, me[lanes] = {};
+  for (size_t start = 0; start < count; start += lanes) {
+    const size_t stop = count - start < lanes ? count - start : lanes;
+    for (size_t lane = 0; lane < stop; ++lane) {
+      const float *a = above + start + lane, *h = here + start + lane, *b = below + start + lane;
+      const float level = ((a[0] + h[0] + b[0]) + (a[1] + h[1] + b[1]) + (a[2] + h[2] + b[2])) * (1.0f / 9) - shift;
+      const float value = rough(a, h, b), square = value * value;
+      m[lane] += level;
+      e[lane] += square;
+      mm[lane] += level * level;
+      me[lane] += level * square;
+    }
+  }
+  sums[0] += total(m);
+  sums[1] += total(e);
+  sums[2] += total(mm);
+  sums[3] += total(me);
+}
+
+double sum(const float* values, size_t count) {
+  double part[lanes] = {};
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    for (size_t lane = 0; lane < lanes; ++lane) part[lane] += static_cast<double>(values[i + lane]);
+  }
+  double all = 0;
+  for (; i < count; ++i) all += static_cast<double>(values[i]);
+  for (size_t lane = 0; lane < lanes; ++lane) all += part[lane];
+  return all;
 }
 
 bool above(const float* values, size_t count, float threshold, float slack, uint8_t* out) {
@@ -88,7 +133,7 @@ void blend(const float* upper, const float* lower, size_t count, const float* we
 }  // namespace
 
 const PixelTable& pixel_table() noexcept {
-  static constexpr PixelTable table{&range, &bins, &gather, &affine, &roughness, &above, &add, &blend};
+  static constexpr PixelTable table{&range, &bins, &gather, &affine, &roughness, &noise, &sum, &above, &add, &blend};
   return table;
 }
 

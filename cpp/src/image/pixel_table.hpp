@@ -23,6 +23,11 @@ struct PixelTable {
   void (*affine)(const float* values, size_t count, float offset, float factor, float* out);
   /// |second mixed difference| / 6 of `count` pixels, each row read from one pixel before to one after.
   void (*roughness)(const float* above, const float* here, const float* below, size_t count, float* out);
+  /// Adds to `sums` over `count` pixels (rows read as by roughness) those of m, e, m * m, m * e, with m = the mean of
+  /// the 3 x 3 pixels - shift, e = roughness^2.
+  void (*noise)(const float* above, const float* here, const float* below, size_t count, float shift, double* sums);
+  /// Sum of the values, in double.
+  double (*sum)(const float* values, size_t count);
   /// out[i] = values[i] > threshold; false when a value is not within 0 to 1, give or take `slack`.
   bool (*above)(const float* values, size_t count, float threshold, float slack, uint8_t* out);
   /// out[i] += weight * values[i]
