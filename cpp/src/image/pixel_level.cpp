@@ -112,6 +112,61 @@ double sum(const float* values, size_t count) {
   return all;
 }
 
+constexpr size_t block = 1024;  // pixels that are added up in single precision, sixteen lanes of them
+
+PixelMoments moments(const float* values, size_t count) {
+  PixelMoments found{0, 0};
+  for (size_t start = 0; start < count; start += block) {
+    const size_t stop = count - start < block ? count : start + block;
+    float square[lanes] = {}, cube[lanes] = {};
+    size_t i = start;
+    for (; i + lanes <= stop; i += lanes) {
+      for (size_t lane = 0; lane < lanes; ++lane) {
+        const float value = values[i + lane], squared = value * value;
+        square[lane] += squared;
+        cube[lane] += squared * value;
+      }
+    }
+    for (; i < stop; ++i) {
+      square[0] += values[i] * values[i];
+      cube[0] += values[i] * values[i] * values[i];
+    }
+    found.square += total(square);
+    found.cube += total(cube);
+  }
+  return found;
+}
+
+double dot(const float* a, const float* b, size_t count) {
+  double found = 0;
+  for (size_t start = 0; start < count; start += block) {
+    const size_t stop = count - start < block ? count : start + block;
+    float part[lanes] = {};
+    size_t i = start;
+    for (; i + lanes <= stop; i += lanes) {
+      for (size_t lane = 0; lane < lanes; ++lane) part[lane] += a[i + lane] * b[i + lane];
+    }
+    for (; i < stop; ++i) part[0] += a[i] * b[i];
+    found += total(part);
+  }
+  return found;
+}
+
+PixelDoubt doubt(const float* values, size_t count) {
+  uint32_t between = 0, above_half = 0;
+  PixelDoubt found{0, 0};
+  for (size_t start = 0; start < count; start += block, between = above_half = 0) {
+    const size_t stop = count - start < block ? count : start + block;
+    for (size_t i = start; i < stop; ++i) {
+      between += static_cast<uint32_t>((values[i] > 0.1f) & (values[i] < 0.9f));
+      above_half += static_cast<uint32_t>(values[i] > 0.5f);
+    }
+    found.between += between;
+    found.above += above_half;
+  }
+  return found;
+}
+
 bool above(const float* values, size_t count, float threshold, float slack, uint8_t* out) {
   uint32_t outside = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -133,7 +188,8 @@ void blend(const float* upper, const float* lower, size_t count, const float* we
 }  // namespace
 
 const PixelTable& pixel_table() noexcept {
-  static constexpr PixelTable table{&range, &bins, &gather, &affine, &roughness, &noise, &sum, &above, &add, &blend};
+  static constexpr PixelTable table{&range,   &bins, &gather, &affine, &roughness, &noise, &sum,
+                                    &moments, &dot,  &doubt,  &above,  &add,       &blend};
   return table;
 }
 

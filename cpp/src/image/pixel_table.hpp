@@ -11,6 +11,16 @@ struct PixelRange {
   bool finite;
 };
 
+/// Sums of values^2 and of values^3.
+struct PixelMoments {
+  double square, cube;
+};
+
+/// Values between 0.1 and 0.9, and above 0.5.
+struct PixelDoubt {
+  uint64_t between, above;
+};
+
 /// Loops over the pixels of one row or one image.
 struct PixelTable {
   PixelRange (*range)(const float* values, size_t count);
@@ -28,6 +38,10 @@ struct PixelTable {
   void (*noise)(const float* above, const float* here, const float* below, size_t count, float shift, double* sums);
   /// Sum of the values, in double.
   double (*sum)(const float* values, size_t count);
+  PixelMoments (*moments)(const float* values, size_t count);
+  /// Sum of a[i] * b[i].
+  double (*dot)(const float* a, const float* b, size_t count);
+  PixelDoubt (*doubt)(const float* values, size_t count);
   /// out[i] = values[i] > threshold; false when a value is not within 0 to 1, give or take `slack`.
   bool (*above)(const float* values, size_t count, float threshold, float slack, uint8_t* out);
   /// out[i] += weight * values[i]
