@@ -12,6 +12,7 @@
 #include "probewise/acquisition/choice.hpp"
 #include "probewise/acquisition/policies.hpp"
 #include "probewise/engine.hpp"
+#include "probewise/random.hpp"
 
 using namespace probewise;
 
@@ -21,6 +22,21 @@ Engine lattice_engine(Kernel kernel) {
   return Engine(GaussianProcess(Candidates::lattice(9, 8, 1.0, 1.0), kernel, Hyperparameters{{2.0, 2.0}, 1.0, 1e-2},
                                 0.0, 1.0, Precision::float64));
 }
+
+constexpr std::uint64_t PROBLEMS = 200;
+
+class Draw {
+ public:
+  explicit Draw(std::uint64_t key) : key_(key) {}
+  double uniform() {
+    const RandomBlock block = philox(key_, 99, next_++);
+    return uniform_open(block.word[0], block.word[1]);
+  }
+  std::size_t below(std::size_t limit) { return static_cast<std::size_t>(uniform() * static_cast<double>(limit)); }
+
+ private:
+  std::uint64_t key_, next_ = 0;
+};
 
 }  // namespace
 
@@ -93,6 +109,99 @@ TEST_CASE("a batch that fails half way leaves the process as it was") {
     CHECK(engine.surrogate().deviation()[12] == deviation);
     CHECK(chosen[0] == 12);
   }
+}
+
+TEST_CASE("every plan makes the same choices on random problems") {
+  int differ = 0;
+  for (std::uint64_t problem = 0; problem < PROBLEMS; ++problem) {
+    Draw draw(problem);
+    const std::size_t rows = 1 + draw.below(70), cols = 1 + draw.below(150);
+    const Kernel kernels[] = {Kernel::rbf, Kernel::product_matern12, Kernel::product_matern32,
+                              Kernel::product_matern52};
+    const Kernel kernel = kernels[draw.below(4)];
+    const Hyperparameters hyper{{0.7 + 8.0 * draw.uniform(), 0.7 + 8.0 * draw.uniform()},
+                                0.5 + draw.uniform(), std::pow(10.0, -1.0 - 3.0 * draw.uniform())};
+    std::vector<Engine> engines;
+    for (const Plan plan : {Plan::separable, Plan::cached, Plan::lazy}) {
+      engines.emplace_back(GaussianProcess(Candidates::lattice(rows, cols, 1.0, 1.0), kernel, hyper, 0.3, 1.0,
+                                           Precision::float64, plan));
+    }
+    const Policy policies[] = {Policy::upper_confidence_bound,     Policy::expected_improvement,
+                               Policy::log_expected_improvement,   Policy::probability_of_improvement,
+                               Policy::straddle, Policy::target_probability, Policy::max_std};
+    ChoiceRequest request;
+    request.policy = policies[draw.below(7)];
+    request.parameters.beta = 2.0 * draw.uniform();
+    request.parameters.low = 0.5;
+    request.parameters.high = 1.5;
+    std::vector<double> cost(rows * cols);
+    for (double& value : cost) value = draw.uniform();
+    if (draw.below(3) == 0) {
+      request.cost = cost;
+      request.cost_weight = draw.uniform() - 0.3;
+    }
+    std::vector<std::uint8_t> visited(rows * cols);
+    request.allow_told = draw.below(4) == 0;
+    for (int step = 0; step < 25; ++step) {
+      request.key = {problem, static_cast<std::uint64_t>(step)};
+      if (draw.below(3) == 0) {  // a mask that opens and closes
+        for (auto& value : visited) value = draw.below(3) == 0;
+        request.visited = visited;
+      }
+      request.parameters.best = engines[0].surrogate().largest_told_mean();
+      CHECK(engines[2].surrogate().largest_told_mean() == doctest::Approx(request.parameters.best).epsilon(1e-9));
+      std::vector<std::int64_t> chosen(draw.below(6) == 0 ? 3 : 1), other(chosen.size());
+      request.method = draw.below(2) == 0 ? BatchMethod::believer : BatchMethod::top;
+      const std::size_t count = engines[0].choose(request, chosen);
+      for (std::size_t e = 1; e < 3; ++e) {
+        REQUIRE(engines[e].choose(request, other) == count);
+        if (count > 0 && other[0] != chosen[0]) {
+          // Two candidates that tie to rounding: scores by the maps of the first.
+          const auto score_of = [&](std::int64_t j) {
+            const double mean = engines[0].surrogate().mean_at(j);
+            const double deviation = engines[0].surrogate().deviation()[static_cast<std::size_t>(j)];
+            double out = 0.0;
+            score(*request.policy, request.parameters, std::span(&mean, 1), std::span(&deviation, 1),
+                  std::span(&out, 1));
+            return request.cost.empty() ? out
+                                        : out - request.cost_weight * cost[static_cast<std::size_t>(j)];
+          };
+          CHECK(score_of(other[0]) == doctest::Approx(score_of(chosen[0])).epsilon(1e-10).scale(1.0));
+          ++differ;
+        }
+      }
+      if (count == 0) continue;
+      const std::int64_t at = draw.below(4) == 0 ? static_cast<std::int64_t>(draw.below(rows * cols)) : chosen[0];
+      const double value = std::sin(0.3 * static_cast<double>(at)) + 0.1 * draw.uniform();
+      for (Engine& engine : engines) engine.surrogate().tell(std::span(&at, 1), std::span(&value, 1));
+      if (draw.below(12) == 0) {
+        std::vector<double> values(engines[0].surrogate().values().begin(), engines[0].surrogate().values().end());
+        for (double& v : values) v *= 0.9;
+        for (Engine& engine : engines) engine.surrogate().set_values(values);
+      }
+      if (draw.below(20) == 0) {
+        Hyperparameters moved = hyper;
+        moved.lengthscale[0] *= 1.2;
+        for (Engine& engine : engines) engine.surrogate().set_hyperparameters(moved);
+      }
+      if (draw.below(20) == 0) {
+        Engine copy(engines.back());
+        engines.pop_back();
+        engines.push_back(std::move(copy));
+      }
+    }
+    double worst = 0.0;
+    for (std::size_t e = 1; e < 3; ++e) {
+      const auto mean = engines[e].surrogate().mean(), mean0 = engines[0].surrogate().mean();
+      const auto dev = engines[e].surrogate().deviation(), dev0 = engines[0].surrogate().deviation();
+      for (std::size_t j = 0; j < rows * cols; ++j) {
+        worst = std::fmax(worst, std::fabs(mean[j] - mean0[j]));
+        worst = std::fmax(worst, std::fabs(dev[j] - dev0[j]));
+      }
+    }
+    CHECK(worst < 1e-9);
+  }
+  MESSAGE("choices that differ by a tie: " << differ);
 }
 
 TEST_CASE("path translates the template to the site") {

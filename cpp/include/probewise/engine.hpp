@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "probewise/surrogate/gaussian_process.hpp"
 
 namespace probewise {
+
+class TileSearch;
 
 /// How the members of a batch after the first are found. believer: the posterior is told its own mean at each member
 /// before the next is chosen; top: the best scores of one map.
@@ -33,6 +36,9 @@ struct ChoiceRequest {
 class Engine {
  public:
   explicit Engine(GaussianProcess surrogate);
+  Engine(const Engine& other);
+  Engine(Engine&&) noexcept;
+  ~Engine();
 
   GaussianProcess& surrogate() noexcept { return surrogate_; }
   const GaussianProcess& surrogate() const noexcept { return surrogate_; }
@@ -54,6 +60,7 @@ class Engine {
   void score_candidates(const ChoiceRequest& request, std::size_t member);
 
   GaussianProcess surrogate_;
+  std::unique_ptr<TileSearch> search_;  // lazy plan only
   std::vector<double> scores_;
   std::vector<std::uint8_t> blocked_;
   std::vector<double> offsets_, centres_, path_;

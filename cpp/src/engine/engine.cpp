@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/tile_search.hpp"
+
 namespace probewise {
 
 namespace {
@@ -35,12 +37,26 @@ class Rewinding {
 }  // namespace
 
 Engine::Engine(GaussianProcess surrogate)
-    : surrogate_(std::move(surrogate)),
-      scores_(surrogate_.candidates().size()),
-      blocked_(surrogate_.candidates().size()) {}
+    : surrogate_(std::move(surrogate)), blocked_(surrogate_.candidates().size()) {
+  if (surrogate_.tiles() != nullptr) search_ = std::make_unique<TileSearch>();
+  if (search_ == nullptr) scores_.resize(surrogate_.candidates().size());
+}
+
+Engine::Engine(const Engine& other)
+    : surrogate_(other.surrogate_),
+      search_(other.search_ == nullptr ? nullptr : std::make_unique<TileSearch>(*other.search_)),
+      scores_(other.scores_),
+      blocked_(other.blocked_),
+      offsets_(other.offsets_),
+      centres_(other.centres_),
+      path_(other.path_) {}
+
+Engine::Engine(Engine&&) noexcept = default;
+Engine::~Engine() = default;
 
 void Engine::score_candidates(const ChoiceRequest& request, std::size_t member) {
   if (!request.policy) {
+    scores_.resize(surrogate_.candidates().size());
     surrogate_.sample(request.key.seed, request.key.stream + (member + 1) * member_stream, scores_);
   } else {
     const MapView mean = surrogate_.mean(), deviation = surrogate_.deviation();
@@ -72,14 +88,16 @@ std::size_t Engine::choose(const ChoiceRequest& request, std::span<std::int64_t>
   std::optional<Rewinding> rewinding;
   if (believes) rewinding.emplace(surrogate_);
   std::size_t count = 0;
+  const bool by_tiles = search_ != nullptr && request.policy;
   for (; count < chosen.size(); ++count) {
-    if (count == 0 || fresh_scores) score_candidates(request, count);
-    const std::int64_t best = choose_best(scores_, blocked_, request.key);
+    if (!by_tiles && (count == 0 || fresh_scores)) score_candidates(request, count);
+    const std::int64_t best = by_tiles ? search_->best(surrogate_, request, blocked_)
+                                       : choose_best(scores_, blocked_, request.key);
     if (best < 0) break;
     chosen[count] = best;
     blocked_[static_cast<std::size_t>(best)] = 1;
     if (believes && count + 1 < chosen.size()) {
-      const double belief = surrogate_.mean()[static_cast<std::size_t>(best)];
+      const double belief = surrogate_.mean_at(best);
       surrogate_.tell(std::span(&best, 1), std::span(&belief, 1));
     }
   }

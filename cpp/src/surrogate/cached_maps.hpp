@@ -66,7 +66,7 @@ class CachedMaps final : public Maps {
   }
 
   void add_covariances(std::span<const std::int64_t> told, std::span<const double> alpha,
-                       std::span<double> out) const override {
+                       std::span<double> out) override {
     for (std::size_t i = 0; i < told.size(); ++i) {
       covariance_row(told[i], [&](std::size_t j, double value) { out[j] += alpha[i] * value; });
     }
@@ -83,8 +83,8 @@ class CachedMaps final : public Maps {
     v_.resize(rows * size_);
   }
 
-  MapView mean() const noexcept override { return state_.view(state_.mean); }
-  MapView deviation() const noexcept override { return state_.view(state_.deviation); }
+  MapView mean() override { return state_.view(state_.mean); }
+  MapView deviation() override { return state_.view(state_.deviation); }
 
  private:
   std::vector<double> scaled_point(std::int64_t index) const {

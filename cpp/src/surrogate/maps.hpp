@@ -11,6 +11,8 @@
 
 namespace probewise {
 
+class Tiles;
+
 /// Posterior maps over all candidates under one storage plan. Covariances in here have unit variance.
 class Maps {
  public:
@@ -36,7 +38,7 @@ class Maps {
 
   /// out[j] += sum over i of alpha[i] * covariance(told[i], j) for every candidate j.
   virtual void add_covariances(std::span<const std::int64_t> told, std::span<const double> alpha,
-                               std::span<double> out) const = 0;
+                               std::span<double> out) = 0;
 
   virtual void update_deviation(double amplitude) = 0;
 
@@ -47,13 +49,21 @@ class Maps {
   virtual void remember() = 0;
   virtual void rewind(std::size_t rows) = 0;
 
-  virtual MapView mean() const noexcept = 0;
-  virtual MapView deviation() const noexcept = 0;
+  /// Both current at all candidates.
+  virtual MapView mean() = 0;
+  virtual MapView deviation() = 0;
+
+  /// The mean of one candidate.
+  virtual double mean_at(std::int64_t index) { return mean()[static_cast<std::size_t>(index)]; }
+
+  /// Null unless the plan is lazy.
+  virtual Tiles* tiles() noexcept { return nullptr; }
 };
 
-std::unique_ptr<Maps> make_maps(const Candidates& candidates, Kernel kernel, double alpha, Precision precision);
+std::unique_ptr<Maps> make_maps(const Candidates& candidates, Kernel kernel, double alpha, Precision precision,
+                                Plan plan);
 
-/// Which plan `make_maps` takes.
+/// The plan that suits.
 Plan plan_for(const Candidates& candidates, Kernel kernel) noexcept;
 
 }  // namespace probewise
