@@ -42,13 +42,6 @@ class AxisTables {
     return values_[axis].data() + (length_[axis] - 1 - origin);
   }
 
-  /// The largest offset along an axis at which the covariance is above `least`.
-  std::size_t reach(std::size_t axis, double least) const noexcept {
-    std::size_t offset = length_[axis] - 1;
-    while (offset > 0 && !(from(axis, 0)[offset] > least)) --offset;
-    return offset;
-  }
-
   const std::vector<double>& values(std::size_t axis) const noexcept { return values_[axis]; }
 
   void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) const noexcept {

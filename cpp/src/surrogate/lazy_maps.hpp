@@ -37,6 +37,7 @@ class LazyMaps final : public Maps, public Tiles {
         bound_(tile_count_[0] * bound_stride_),
         line_of_row_(rows_, -1),
         row_of_line_(rows_),
+        used_(rows_),
         spread_(tile_rows * rows_),
         narrow_spread_(LoopsOf<T>::wide ? 0 : spread_.size()),
         lines_(rows_ * tile_cols),
@@ -50,7 +51,6 @@ class LazyMaps final : public Maps, public Tiles {
   void restart(std::span<const double> lengthscale, double constant, double amplitude) override {
     tables_.tabulate(lengthscale);
     for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
-      reach_[axis] = tables_.reach(axis, negligible);
       const std::size_t size = axis == 0 ? tile_rows : tile_cols;
       for (std::size_t t = 0; t < tile_count_[axis]; ++t) {
         for (std::size_t c = 0; c < cell_count_[axis]; ++c) {
@@ -116,7 +116,7 @@ class LazyMaps final : public Maps, public Tiles {
                        std::span<double> out) override {
     for (std::size_t t = 0; t < tiles_.size(); ++t) {
       const TileArea tile = area(t);
-      combine(t, alpha.data(), alpha.size());
+      combine(t, alpha.data(), alpha.size(), 0.0, spread_, lines_, block_);
       for (std::size_t r = 0; r < tile.rows; ++r) {
         double* row = out.data() + (tile.row + r) * cols_ + tile.col;
         for (std::size_t c = 0; c < tile.cols; ++c) row[c] += block_[r * tile_cols + c];
@@ -231,17 +231,21 @@ class LazyMaps final : public Maps, public Tiles {
 
   struct Near {
     std::size_t told, line;
+    double covariance;  // the largest with a candidate of the tile
   };
 
   static constexpr std::size_t tile_rows = 16, tile_cols = 64, cell = 8;
   static_assert(tile_cols <= AxisTables::overhang && tile_cols % column_padding == 0);
 
-  // A covariance that is not above this is left out of sums whose weights reach 1e4 or so.
+  // Told sites whose covariance with all of a tile is not above this are left out of sums with weights of 1e4 or so.
   static constexpr double negligible = 1e-18;
 
   // Rows of V that are nowhere above this in a tile: 4096 of them move a variance by 4e-13 (float32: 4e-9), under
   // what rounding leaves.
   static constexpr double unseen = LoopsOf<T>::wide ? 1e-8 : 1e-6;
+
+  // Terms of a row of V that are left out; a thousand of them at this size move it by 1e-13 (float32: 1e-7).
+  static constexpr double left_out = LoopsOf<T>::wide ? 1e-16 : 1e-10;
 
   static constexpr std::size_t parts(std::size_t length, std::size_t size) { return (length + size - 1) / size; }
 
@@ -267,7 +271,7 @@ class LazyMaps final : public Maps, public Tiles {
              bound_stride_, bound_.data(), bound_stride_, Store::set);
   }
 
-  /// The told sites that a tile sees, a line for each lattice row that holds one, and what spreads the lines.
+  /// The told sites that a tile sees, and a line for each lattice row that holds one.
   void find_near(std::size_t t) {
     if (near_tile_ == t && near_told_ == told_row_.size()) return;
     near_tile_ = t;
@@ -275,47 +279,59 @@ class LazyMaps final : public Maps, public Tiles {
     near_.clear();
     depth_ = 0;
     const TileArea tile = area(t);
+    const double *along_rows = tables_.from(0, 0), *along_cols = tables_.from(1, 0);
     for (std::size_t j = 0; j < told_row_.size(); ++j) {
-      if (gap(told_row_[j], 1, tile.row, tile.rows) > reach_[0]) continue;
-      if (gap(told_col_[j], 1, tile.col, tile.cols) > reach_[1]) continue;
+      const std::size_t row_gap = gap(told_row_[j], 1, tile.row, tile.rows);
+      const std::size_t col_gap = gap(told_col_[j], 1, tile.col, tile.cols);
+      const double covariance = along_rows[row_gap] * along_cols[col_gap];
+      if (!(covariance > negligible)) continue;
       std::ptrdiff_t& line = line_of_row_[told_row_[j]];
       if (line < 0) {
         line = static_cast<std::ptrdiff_t>(depth_);
         row_of_line_[depth_++] = told_row_[j];
       }
-      near_.push_back({j, static_cast<std::size_t>(line)});
+      near_.push_back({j, static_cast<std::size_t>(line), covariance});
     }
-    for (std::size_t line = 0; line < depth_; ++line) {
-      line_of_row_[row_of_line_[line]] = -1;
-      const double* along = tables_.from(0, row_of_line_[line]) + tile.row;
-      for (std::size_t r = 0; r < tile_rows; ++r) {
-        spread_[r * rows_ + line] = along[r];
-        if constexpr (!LoopsOf<T>::wide) narrow_spread_[r * rows_ + line] = static_cast<T>(along[r]);
-      }
-    }
+    for (std::size_t line = 0; line < depth_; ++line) line_of_row_[row_of_line_[line]] = -1;
   }
 
-  void gather(std::size_t t, const double* weight, std::size_t told) {
+  /// product = weight^T K(X, tile) over the first `told` told values, terms of at most `least` left out: the told
+  /// sites of each lattice row are gathered into one line, and the lines spread.
+  template <class Number>
+  void combine(std::size_t t, const double* weight, std::size_t told, double least, std::vector<Number>& spread,
+               std::vector<Number>& lines, std::vector<Number>& product) {
+    find_near(t);
     const auto axpy = surrogate_loops().axpy;
-    const std::size_t col = area(t).col;
-    std::fill_n(lines_.begin(), depth_ * tile_cols, 0.0);
+    const TileArea tile = area(t);
+    std::size_t depth = 0;
     for (const Near& near : near_) {
       if (near.told >= told) break;
-      axpy(tile_cols, weight[near.told], tables_.from(1, told_col_[near.told]) + col,
-           lines_.data() + near.line * tile_cols);
+      const double factor = weight[near.told];
+      if (!(std::fabs(factor) * near.covariance > least)) continue;
+      std::ptrdiff_t& line = line_of_row_[near.line];
+      if (line < 0) {
+        line = static_cast<std::ptrdiff_t>(depth);
+        used_[depth] = near.line;
+        std::fill_n(lines_.data() + depth++ * tile_cols, tile_cols, 0.0);
+      }
+      axpy(tile_cols, factor, tables_.from(1, told_col_[near.told]) + tile.col,
+           lines_.data() + static_cast<std::size_t>(line) * tile_cols);
     }
-  }
-
-  /// block_ = weight^T K(X, tile) over the first `told` told values, in float64.
-  void combine(std::size_t t, const double* weight, std::size_t told) {
-    find_near(t);
-    gather(t, weight, told);
-    surrogate_loops().multiply_f64(tile_rows, tile_cols, depth_, spread_.data(), rows_, lines_.data(), tile_cols,
-                                   block_.data(), tile_cols, Store::set);
+    for (std::size_t line = 0; line < depth; ++line) {
+      line_of_row_[used_[line]] = -1;
+      const double* along = tables_.from(0, row_of_line_[used_[line]]) + tile.row;
+      for (std::size_t r = 0; r < tile_rows; ++r) spread[r * rows_ + line] = static_cast<Number>(along[r]);
+    }
+    if constexpr (!std::is_same_v<Number, double>) {
+      std::transform(lines_.begin(), lines_.begin() + static_cast<std::ptrdiff_t>(depth * tile_cols), lines.begin(),
+                     [](double value) { return static_cast<Number>(value); });
+    }
+    LoopsOf<Number>::multiply(tile_rows, tile_cols, depth, spread.data(), rows_, lines.data(), tile_cols,
+                              product.data(), tile_cols);
   }
 
   void form_mean(std::size_t t) {
-    combine(t, alpha_.data(), alpha_.size());
+    combine(t, alpha_.data(), alpha_.size(), 0.0, spread_, lines_, block_);
     const TileArea at = area(t);
     Tile& tile = tiles_[t];
     double low = std::numeric_limits<double>::infinity(), high = -low;
@@ -338,15 +354,10 @@ class LazyMaps final : public Maps, public Tiles {
     const double* u = inverse_.data() + told * (told + 1) / 2;
     const T* block = nullptr;
     if constexpr (LoopsOf<T>::wide) {
-      combine(t, u, told + 1);
+      combine(t, u, told + 1, left_out, spread_, lines_, block_);
       block = block_.data();
     } else {
-      find_near(t);
-      gather(t, u, told + 1);
-      std::transform(lines_.begin(), lines_.begin() + static_cast<std::ptrdiff_t>(depth_ * tile_cols),
-                     narrow_lines_.begin(), [](double value) { return static_cast<T>(value); });
-      LoopsOf<T>::multiply(tile_rows, tile_cols, depth_, narrow_spread_.data(), rows_, narrow_lines_.data(), tile_cols,
-                           narrow_block_.data(), tile_cols);
+      combine(t, u, told + 1, left_out, narrow_spread_, narrow_lines_, narrow_block_);
       block = narrow_block_.data();
     }
     const TileArea at = area(t);
@@ -358,7 +369,7 @@ class LazyMaps final : public Maps, public Tiles {
 
   AxisTables tables_;
   std::size_t rows_, cols_;
-  std::array<std::size_t, 2> tile_count_, cell_count_, reach_{};
+  std::array<std::size_t, 2> tile_count_, cell_count_;
   std::size_t bound_stride_;
   MapState<T> state_;
   std::vector<Tile> tiles_, kept_tiles_;
@@ -376,7 +387,7 @@ class LazyMaps final : public Maps, public Tiles {
   std::size_t near_tile_ = 0, near_told_ = 0, depth_ = 0;
   std::vector<Near> near_;
   std::vector<std::ptrdiff_t> line_of_row_;
-  std::vector<std::size_t> row_of_line_;
+  std::vector<std::size_t> row_of_line_, used_;
   std::vector<double> spread_;
   std::vector<T> narrow_spread_;
   std::vector<double> lines_;
