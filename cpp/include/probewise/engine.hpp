@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "probewise/acquisition/best_of_maps.hpp"
 #include "probewise/acquisition/choice.hpp"
 #include "probewise/acquisition/policies.hpp"
 #include "probewise/surrogate/gaussian_process.hpp"
@@ -57,11 +58,12 @@ class Engine {
   std::int64_t step(std::int64_t index, double value, const ChoiceRequest& request);
 
  private:
-  void score_candidates(const ChoiceRequest& request, std::size_t member);
+  std::int64_t best(const ChoiceRequest& request, std::size_t member);
 
   GaussianProcess surrogate_;
   std::unique_ptr<TileSearch> search_;  // lazy plan only
-  std::vector<double> scores_;
+  BestOfMaps best_of_maps_;
+  std::vector<double> draw_;
   std::vector<std::uint8_t> blocked_;
   std::vector<double> offsets_, centres_, path_;
 };

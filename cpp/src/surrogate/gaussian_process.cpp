@@ -8,6 +8,7 @@
 #include <string>
 
 #include "probewise/errors.hpp"
+#include "probewise/surrogate/dense.hpp"
 #include "surrogate/level.hpp"
 #include "surrogate/maps.hpp"
 #include "surrogate/tiles.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 // In units of the variance. Rounding leaves 1e-13 or so in a squared pivot that is zero in exact arithmetic.
 constexpr double smallest_pivot = 1e-11;
+constexpr std::size_t blocked_from = 64;  // told values; below, row by row takes microseconds
 constexpr double jitter_ladder[] = {1e-10, 1e-8, 1e-6};
 
 void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
@@ -153,8 +155,45 @@ void GaussianProcess::rebuild() {
   factor_.truncate(0);
   const double amplitude = std::sqrt(hyperparameters_.variance);
   maps_->restart(hyperparameters_.lengthscale, mean_constant_, amplitude);
-  for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i], noise[i]);
+  if (told.size() < blocked_from || !rebuild_blocked(told, values, noise)) {
+    for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i], noise[i]);
+  }
   maps_->update_deviation(amplitude);
+}
+
+bool GaussianProcess::rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
+                                      const std::vector<double>& noise) {
+  const std::size_t n = told.size(), order = padded_order(n);
+  std::vector<double> lower(order * order, 0.0), inverse(order * order);
+  for (std::size_t i = 0; i < order; ++i) {
+    double& diagonal = lower[i * order + i];
+    diagonal = 1.0;
+    if (i >= n) continue;
+    maps_->covariance(std::span(told).first(i), told[i], std::span(lower).subspan(i * order, i));
+    diagonal += (hyperparameters_.noise + noise[i]) / hyperparameters_.variance;
+  }
+  try {
+    cholesky(lower, order);
+  } catch (const NotPositiveDefinite&) {
+    return false;  // row by row a jitter is found
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const double diagonal = lower[i * order + i];
+    if (!(diagonal * diagonal > smallest_pivot)) return false;
+    std::fill_n(lower.begin() + static_cast<std::ptrdiff_t>(i * order + i + 1), order - i - 1, 0.0);
+  }
+  factor_.reserve(n);
+  for (std::size_t i = 0; i < n; ++i) factor_.append(std::span(lower).subspan(i * order, i), lower[i * order + i]);
+  z_.resize(n);
+  std::transform(values.begin(), values.end(), z_.begin(), [this](double y) { return y - mean_constant_; });
+  factor_.solve_forward(z_);
+  invert_lower(lower, order, inverse);
+  maps_->append_all(told, lower, inverse, order, z_);
+  told_ = told;
+  values_ = values;
+  noise_ = noise;
+  jitters_.assign(n, 0.0);
+  return true;
 }
 
 void GaussianProcess::set_values(std::span<const double> values) {

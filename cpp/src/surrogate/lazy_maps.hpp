@@ -73,7 +73,7 @@ class LazyMaps final : public Maps, public Tiles {
     ++epoch_;
   }
 
-  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) const override {
+  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) override {
     tables_.covariance(told, index, out);
   }
 
@@ -102,6 +102,11 @@ class LazyMaps final : public Maps, public Tiles {
       tile.drift += std::fabs(z) * bound + 1e-15 * sum +
                     rounding * std::max(std::fabs(tile.mean_low), std::fabs(tile.mean_high));
     }
+  }
+
+  void append_all(std::span<const std::int64_t> told, std::span<const double>, std::span<const double> inverse,
+                  std::size_t order, std::span<const double> z) override {
+    append_by_inverse(*this, told, inverse, order, z);
   }
 
   void set_mean(std::span<const std::int64_t>, std::span<const double> alpha, std::span<const double>,

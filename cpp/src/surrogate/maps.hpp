@@ -23,7 +23,7 @@ class Maps {
   virtual void restart(std::span<const double> lengthscale, double constant, double amplitude) = 0;
 
   /// out[i] = covariance of candidates told[i] and `index`.
-  virtual void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) const = 0;
+  virtual void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) = 0;
 
   /// True when `append` wants w = L^-T l, false when it wants l = L^-1 k.
   virtual bool wants_backward_solve() const noexcept = 0;
@@ -31,6 +31,10 @@ class Maps {
   /// The row of V that belongs to a new told index, absorbed in mean and variance.
   virtual void append(std::span<const std::int64_t> told, std::int64_t index, std::span<const double> weight,
                       double diagonal, double z) = 0;
+
+  /// All rows at once, after `restart`: `lower` (order, order) is L and `inverse` L^-1, padded with the identity.
+  virtual void append_all(std::span<const std::int64_t> told, std::span<const double> lower,
+                          std::span<const double> inverse, std::size_t order, std::span<const double> z) = 0;
 
   /// Recomputes the mean from the told values: alpha = K^-1 (y - m), z = L^-1 (y - m).
   virtual void set_mean(std::span<const std::int64_t> told, std::span<const double> alpha, std::span<const double> z,

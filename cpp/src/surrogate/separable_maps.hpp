@@ -44,7 +44,7 @@ class SeparableMaps final : public Maps {
     state_.restart(constant, amplitude);
   }
 
-  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) const override {
+  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) override {
     exact_.covariance(told, index, out);
   }
 
@@ -61,6 +61,11 @@ class SeparableMaps final : public Maps {
                                  state_.variance.data() + r * cols_, state_.mean.data() + r * cols_);
     }
     add_line(row, told.size());
+  }
+
+  void append_all(std::span<const std::int64_t> told, std::span<const double>, std::span<const double> inverse,
+                  std::size_t order, std::span<const double> z) override {
+    append_by_inverse(*this, told, inverse, order, z);
   }
 
   void set_mean(std::span<const std::int64_t> told, std::span<const double> alpha, std::span<const double>,

@@ -111,6 +111,9 @@ class GaussianProcess {
  private:
   void append(std::int64_t index, double value, double noise);
   void rebuild();
+  /// False, and nothing done, when a pivot needs jitter.
+  bool rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
+                       const std::vector<double>& noise);
   void check_values(std::span<const double> values) const;
 
   Candidates candidates_;
