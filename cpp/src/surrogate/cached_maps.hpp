@@ -72,6 +72,7 @@ class CachedMaps final : public Maps {
                   std::size_t order, std::span<const double> z) override {
     constexpr std::size_t block = column_padding;
     const auto multiply = surrogate_loops().multiply_f64;
+    const std::size_t stride = row_stride(order);
     std::vector<double> v(order * strip), solved(block * strip), variance(strip), mean(strip);
     for (std::size_t s = 0; s < strips_.size(); ++s) {
       const std::size_t first = s * strip, width = width_of(s);
@@ -80,9 +81,9 @@ class CachedMaps final : public Maps {
       for (std::size_t i = 0; i < order; i += block) {
         double* rows = v.data() + i * strip;
         if (i > 0) {
-          multiply(block, strip, i, lower.data() + i * order, order, v.data(), strip, rows, strip, Store::subtract);
+          multiply(block, strip, i, lower.data() + i * stride, stride, v.data(), strip, rows, strip, Store::subtract);
         }
-        multiply(block, strip, block, inverse.data() + i * order + i, order, rows, strip, solved.data(), strip,
+        multiply(block, strip, block, inverse.data() + i * stride + i, stride, rows, strip, solved.data(), strip,
                  Store::set);
         std::copy(solved.begin(), solved.end(), rows);
       }

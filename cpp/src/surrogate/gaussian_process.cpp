@@ -163,13 +163,13 @@ void GaussianProcess::rebuild() {
 
 bool GaussianProcess::rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
                                       const std::vector<double>& noise) {
-  const std::size_t n = told.size(), order = padded_order(n);
-  std::vector<double> lower(order * order, 0.0), inverse(order * order);
+  const std::size_t n = told.size(), order = padded_order(n), stride = row_stride(order);
+  std::vector<double> lower(order * stride, 0.0), inverse(order * stride);
   for (std::size_t i = 0; i < order; ++i) {
-    double& diagonal = lower[i * order + i];
+    double& diagonal = lower[i * stride + i];
     diagonal = 1.0;
     if (i >= n) continue;
-    maps_->covariance(std::span(told).first(i), told[i], std::span(lower).subspan(i * order, i));
+    maps_->covariance(std::span(told).first(i), told[i], std::span(lower).subspan(i * stride, i));
     diagonal += (hyperparameters_.noise + noise[i]) / hyperparameters_.variance;
   }
   try {
@@ -178,12 +178,12 @@ bool GaussianProcess::rebuild_blocked(const std::vector<std::int64_t>& told, con
     return false;  // row by row a jitter is found
   }
   for (std::size_t i = 0; i < n; ++i) {
-    const double diagonal = lower[i * order + i];
+    const double diagonal = lower[i * stride + i];
     if (!(diagonal * diagonal > smallest_pivot)) return false;
-    std::fill_n(lower.begin() + static_cast<std::ptrdiff_t>(i * order + i + 1), order - i - 1, 0.0);
+    std::fill_n(lower.begin() + static_cast<std::ptrdiff_t>(i * stride + i + 1), order - i - 1, 0.0);
   }
   factor_.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) factor_.append(std::span(lower).subspan(i * order, i), lower[i * order + i]);
+  for (std::size_t i = 0; i < n; ++i) factor_.append(std::span(lower).subspan(i * stride, i), lower[i * stride + i]);
   z_.resize(n);
   std::transform(values.begin(), values.end(), z_.begin(), [this](double y) { return y - mean_constant_; });
   factor_.solve_forward(z_);

@@ -32,7 +32,7 @@ class Maps {
   virtual void append(std::span<const std::int64_t> told, std::int64_t index, std::span<const double> weight,
                       double diagonal, double z) = 0;
 
-  /// All rows at once, after `restart`: `lower` (order, order) is L and `inverse` L^-1, padded with the identity.
+  /// All rows at once, after `restart`: `lower` is L and `inverse` L^-1, padded as dense.hpp says.
   virtual void append_all(std::span<const std::int64_t> told, std::span<const double> lower,
                           std::span<const double> inverse, std::size_t order, std::span<const double> z) = 0;
 
