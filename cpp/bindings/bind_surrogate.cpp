@@ -169,8 +169,7 @@ void bind_surrogate(py::module_& module) {
                                variance, noise, mean, alpha, single, plan);
           },
           py::arg("points"), py::arg("kernel"), py::arg("lengthscale"), py::arg("variance"), py::arg("noise"),
-          py::arg("mean"), py::arg("alpha"), py::arg("single"),
-          py::arg("plan") = "")
+          py::arg("mean"), py::arg("alpha"), py::arg("single"), py::arg("plan") = "")
       .def("copy", [](const Engine& engine) { return Engine(engine); })
       .def("tell_one", &tell_one, py::arg("index"), py::arg("value"), py::arg("noise"))
       .def("tell_many", &tell_many, py::arg("indices"), py::arg("values"), py::arg("noise"))
@@ -215,10 +214,8 @@ void bind_surrogate(py::module_& module) {
           },
           py::arg("offsets_yx"), py::arg("centres_yx"))
       .def("path", &path, py::arg("index"))
-      .def_property_readonly(
-          "mean", [](const py::object& self) { return map_of(self, false); })
-      .def_property_readonly(
-          "std", [](const py::object& self) { return map_of(self, true); })
+      .def_property_readonly("mean", [](const py::object& self) { return map_of(self, false); })
+      .def_property_readonly("std", [](const py::object& self) { return map_of(self, true); })
       .def_property_readonly("indices",
                              [](const Engine& engine) {
                                const auto told = engine.surrogate().indices();

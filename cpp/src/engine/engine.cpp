@@ -36,8 +36,7 @@ class Rewinding {
 
 }  // namespace
 
-Engine::Engine(GaussianProcess surrogate)
-    : surrogate_(std::move(surrogate)), blocked_(surrogate_.candidates().size()) {
+Engine::Engine(GaussianProcess surrogate) : surrogate_(std::move(surrogate)), blocked_(surrogate_.candidates().size()) {
   if (surrogate_.tiles() != nullptr) search_ = std::make_unique<TileSearch>();
 }
 

@@ -28,8 +28,8 @@ class AxisTables {
     for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
       std::vector<double> offset(2 * length_[axis] - 1);
       for (std::size_t i = 0; i < offset.size(); ++i) {
-        offset[i] = (static_cast<double>(i) - static_cast<double>(length_[axis] - 1)) * spacing_[axis] /
-                    lengthscale[axis];
+        offset[i] =
+            (static_cast<double>(i) - static_cast<double>(length_[axis] - 1)) * spacing_[axis] / lengthscale[axis];
       }
       const double origin = 0.0;
       surrogate_loops().kernel_row(static_cast<int>(kernel_), 1.0, 1, offset.size(), offset.data(), 0, &origin,

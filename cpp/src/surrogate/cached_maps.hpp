@@ -4,8 +4,8 @@
 
 namespace probewise {
 
-/// Keeps V = L^-1 K(X, G) and appends one row per told value: one pass over V, bound by memory. V is stored in strips of
-/// columns, each with its rows one after another, so that the pass reads memory in order while the new row's part
+/// Keeps V = L^-1 K(X, G) and appends one row per told value: one pass over V, bound by memory. V is stored in strips
+/// of columns, each with its rows one after another, so that the pass reads memory in order while the new row's part
 /// stays in the first-level cache.
 template <class T>
 class CachedMaps final : public Maps {
@@ -67,33 +67,36 @@ class CachedMaps final : public Maps {
     }
   }
 
-  /// V of all told values by strips: blocked forward substitution, in float64 whatever is kept.
+  /// V of all told values: blocked forward substitution in float64, whatever is kept, over as many columns at a time
+  /// as stay in the second-level cache.
   void append_all(std::span<const std::int64_t> told, std::span<const double> lower, std::span<const double> inverse,
                   std::size_t order, std::span<const double> z) override {
-    constexpr std::size_t block = column_padding;
+    constexpr std::size_t block = column_padding, columns = 128, ld = columns + 8;
+    static_assert(strip % columns == 0);
     const auto multiply = surrogate_loops().multiply_f64;
     const std::size_t stride = row_stride(order);
-    std::vector<double> v(order * strip), solved(block * strip), variance(strip), mean(strip);
-    for (std::size_t s = 0; s < strips_.size(); ++s) {
-      const std::size_t first = s * strip, width = width_of(s);
+    std::vector<double> v(order * ld), solved(block * columns), variance(columns), mean(columns);
+    for (std::size_t s = 0; s < strips_.size(); ++s) strips_[s].resize(told.size() * width_of(s));
+    for (std::size_t first = 0; first < size_; first += columns) {
+      const std::size_t width = std::min(columns, size_ - first);
       std::fill(v.begin(), v.end(), 0.0);
-      for (std::size_t i = 0; i < told.size(); ++i) covariance_part(told[i], first, width, v.data() + i * strip);
+      for (std::size_t i = 0; i < told.size(); ++i) covariance_part(told[i], first, width, v.data() + i * ld);
       for (std::size_t i = 0; i < order; i += block) {
-        double* rows = v.data() + i * strip;
-        if (i > 0) {
-          multiply(block, strip, i, lower.data() + i * stride, stride, v.data(), strip, rows, strip, Store::subtract);
-        }
-        multiply(block, strip, block, inverse.data() + i * stride + i, stride, rows, strip, solved.data(), strip,
+        double* rows = v.data() + i * ld;
+        if (i > 0)
+          multiply(block, columns, i, lower.data() + i * stride, stride, v.data(), ld, rows, ld, Store::subtract);
+        multiply(block, columns, block, inverse.data() + i * stride + i, stride, rows, ld, solved.data(), columns,
                  Store::set);
-        std::copy(solved.begin(), solved.end(), rows);
+        for (std::size_t r = 0; r < block; ++r) std::copy_n(solved.data() + r * columns, columns, rows + r * ld);
       }
       std::fill(variance.begin(), variance.end(), 1.0);
       std::fill(mean.begin(), mean.end(), 0.0);
-      strips_[s].resize(told.size() * width);
+      const std::size_t s = first / strip;
       for (std::size_t i = 0; i < told.size(); ++i) {
-        const double* row = v.data() + i * strip;
+        const double* row = v.data() + i * ld;
+        T* kept = strips_[s].data() + i * width_of(s) + (first - s * strip);
+        for (std::size_t j = 0; j < width; ++j) kept[j] = static_cast<T>(row[j]);
         for (std::size_t j = 0; j < width; ++j) {
-          strips_[s][i * width + j] = static_cast<T>(row[j]);
           variance[j] -= row[j] * row[j];
           mean[j] += z[i] * row[j];
         }
@@ -202,8 +205,8 @@ class CachedMaps final : public Maps {
   double alpha_;
   std::size_t size_;
   MapState<T> state_;
-  std::vector<double> table_;   // lattice: covariance by offset
-  std::vector<double> scaled_;  // points: coordinates over lengthscale, axis by axis
+  std::vector<double> table_;           // lattice: covariance by offset
+  std::vector<double> scaled_;          // points: coordinates over lengthscale, axis by axis
   std::vector<std::vector<T>> strips_;  // V
   std::vector<double> row_, points_, point_;
 };

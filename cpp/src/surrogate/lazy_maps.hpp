@@ -99,8 +99,8 @@ class LazyMaps final : public Maps, public Tiles {
       const double from_weights = bound_[t / tile_count_[1] * bound_stride_ + t % tile_count_[1]];
       const double bound = std::min(from_weights, std::sqrt(tile.variance_high)) * (1.0 + 1e-6);
       bounds_.push_back(static_cast<float>(bound));
-      tile.drift += std::fabs(z) * bound + 1e-15 * sum +
-                    rounding * std::max(std::fabs(tile.mean_low), std::fabs(tile.mean_high));
+      tile.drift +=
+          std::fabs(z) * bound + 1e-15 * sum + rounding * std::max(std::fabs(tile.mean_low), std::fabs(tile.mean_high));
     }
   }
 
@@ -117,8 +117,7 @@ class LazyMaps final : public Maps, public Tiles {
     ++epoch_;
   }
 
-  void add_covariances(std::span<const std::int64_t>, std::span<const double> alpha,
-                       std::span<double> out) override {
+  void add_covariances(std::span<const std::int64_t>, std::span<const double> alpha, std::span<double> out) override {
     for (std::size_t t = 0; t < tiles_.size(); ++t) {
       const TileArea tile = area(t);
       combine(t, alpha.data(), alpha.size(), 0.0, spread_, lines_, block_);

@@ -129,8 +129,7 @@ class SeparableMaps final : public Maps {
     std::fill_n(lines.begin(), row_of_line_.size() * stride_, 0.0);
     for (std::size_t i = 0; i < told.size(); ++i) {
       const auto line = static_cast<std::size_t>(line_of_row_[row_of(told[i])]);
-      surrogate_loops().axpy(cols_, weight[i], exact_.from(1, col_of(told[i])),
-                             lines.data() + line * stride_);
+      surrogate_loops().axpy(cols_, weight[i], exact_.from(1, col_of(told[i])), lines.data() + line * stride_);
     }
   }
 

@@ -310,7 +310,10 @@ class GaussianProcess(Shown):
         return self._candidates.points() if isinstance(self._candidates, Lattice) else self._candidates
 
     def _told_points(self) -> FloatArray:
-        return np.ascontiguousarray(self._points()[self.indices])
+        if not isinstance(self._candidates, Lattice):
+            return np.ascontiguousarray(self._candidates[self.indices])
+        rows_cols = np.stack(np.divmod(self.indices, self._candidates.shape[1]), axis=1)
+        return np.asarray(rows_cols * np.asarray(self._candidates.spacing), dtype=np.float64)
 
     def _unit(self) -> float:
         if self._length_unit is None:
@@ -318,8 +321,10 @@ class GaussianProcess(Shown):
         return self._length_unit
 
     def _extent(self) -> float:
-        points = self._points()
-        return float((points.max(axis=0) - points.min(axis=0)).max())
+        if isinstance(self._candidates, Lattice):
+            lattice = self._candidates
+            return max((lattice.shape[0] - 1) * lattice.spacing[0], (lattice.shape[1] - 1) * lattice.spacing[1])
+        return float((self._candidates.max(axis=0) - self._candidates.min(axis=0)).max())
 
 
 def _what(value: object) -> str:

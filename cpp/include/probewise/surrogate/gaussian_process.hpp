@@ -125,7 +125,7 @@ class GaussianProcess {
   Factor factor_;
   std::vector<std::int64_t> told_;
   std::vector<double> values_, noise_;
-  std::vector<double> z_;       // L^-1 (y - m)
+  std::vector<double> z_;        // L^-1 (y - m)
   std::vector<double> jitters_;  // of each row, in units of the variance
   std::vector<double> row_, weight_;
   std::unique_ptr<Maps> maps_;
