@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from probewise.experiment.history import History
 from probewise.experiment.sites import Sites, is_lattice
 from probewise.experiment.states import Plan
 from probewise.types import BoolArray, FloatArray, IntArray, Lattice, Posterior
-
-if TYPE_CHECKING:
-    from probewise.surrogate import GaussianProcess
 
 ORDERS = ("raster", "serpentine", "coarse-to-fine", "halton", "random")
 
