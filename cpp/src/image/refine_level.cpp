@@ -313,34 +313,21 @@ void weigh(const float* __restrict data, size_t count, float constant, float slo
   }
 }
 
-constexpr size_t sum_lanes = 16;
-
-double total(const double* sum) {
+PROBEWISE_HD double total(Lanes sum) {
   double all = 0;
-  for (size_t lane = 0; lane < sum_lanes; ++lane) all += sum[lane];
+  for (size_t lane = 0; lane < lane_count; ++lane) all += static_cast<double>(sum[lane]);
   return all;
 }
 
-double energy(const float* values, const float* weight, size_t count) {
-  double sum[sum_lanes] = {};
-  for (size_t i = 0; i < count; i += sum_lanes) {
-    for (size_t lane = 0; lane < sum_lanes; ++lane) {
-      sum[lane] += static_cast<double>(values[i + lane] * values[i + lane] * weight[i + lane]);
-    }
+double energy(const float* values, const float* weight, size_t rows, size_t cols) {
+  double found = 0;
+  for (size_t row = 0; row < rows; ++row, values += cols, weight += cols) {
+    Lanes sum{};
+    for (size_t i = 0; i < cols; i += lane_count)
+      sum += load<Lanes>(values + i) * load<Lanes>(values + i) * load<Lanes>(weight + i);
+    found += total(sum);
   }
-  return total(sum);
-}
-
-double dot(const float* a, const float* b, size_t count) {
-  double sum[sum_lanes] = {};
-  size_t i = 0;
-  for (; i + sum_lanes <= count; i += sum_lanes) {
-    for (size_t lane = 0; lane < sum_lanes; ++lane) {
-      sum[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
-    }
-  }
-  for (; i < count; ++i) sum[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  return total(sum);
+  return found;
 }
 
 void add(float factor, const float* __restrict x, size_t count, float* __restrict y) {
@@ -367,8 +354,8 @@ void precondition(const float* __restrict block, size_t atoms, const float* __re
 }  // namespace
 
 const RefineTable& refine_table() noexcept {
-  static constexpr RefineTable table{&tabulate, &spread, &collect, &blocks, &invert, &mix,         &share,
-                                     &weigh,    &energy, &dot,     &add,    &turn,   &precondition};
+  static constexpr RefineTable table{&tabulate, &spread, &collect, &blocks, &invert, &mix,
+                                     &share,    &weigh,  &energy,  &add,    &turn,   &precondition};
   return table;
 }
 

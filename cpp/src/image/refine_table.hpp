@@ -38,9 +38,8 @@ struct RefineTable {
   /// weight[i] = 1 / max(constant + slope * model[i], least), 0 where data[i] is NaN;
   /// model[i] = weight[i] * (data[i] - model[i])
   void (*weigh)(const float* data, size_t count, float constant, float slope, float least, float* model, float* weight);
-  /// Sum of values[c]^2 * weight[c]
-  double (*energy)(const float* values, const float* weight, size_t count);
-  double (*dot)(const float* a, const float* b, size_t count);
+  /// Sum of values^2 * weight
+  double (*energy)(const float* values, const float* weight, size_t rows, size_t cols);
   /// y += factor * x
   void (*add)(float factor, const float* x, size_t count, float* y);
   /// direction = z + factor * direction
