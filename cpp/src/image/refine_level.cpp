@@ -261,42 +261,45 @@ void mix(const float* __restrict a, const float* __restrict b, const float* shar
   }
 }
 
+template <bool weighted, size_t count>
+PROBEWISE_HD void share_columns(float* field, const float* weight, const float* share, size_t rows, size_t cols,
+                                float* upper, float* lower) {
+  Vectors<count> all, below;
+  for (size_t row = 0; row < rows; ++row, field += cols) {
+#pragma GCC unroll 8
+    for (size_t k = 0; k < count; ++k) {
+      Lanes values = load<Lanes>(field + k * lane_count);
+      if constexpr (weighted) {
+        values *= load<Lanes>(weight + row * cols + k * lane_count);
+        store(field + k * lane_count, values);
+      }
+      all.lanes[k] += values;
+      below.lanes[k] += share[row] * values;
+    }
+  }
+#pragma GCC unroll 8
+  for (size_t k = 0; k < count; ++k) {
+    const size_t col = k * lane_count;
+    store(upper + col, load<Lanes>(upper + col) + (all.lanes[k] - below.lanes[k]));
+    store(lower + col, load<Lanes>(lower + col) + below.lanes[k]);
+  }
+}
+
 template <bool weighted>
 PROBEWISE_HD void share_rows(float* field, const float* weight, const float* share, size_t rows, size_t cols,
                              float* upper, float* lower) {
-  constexpr size_t count = stride_lanes / lane_count;
-  for (size_t col = 0; col < cols; col += stride_lanes) {
-    Vectors<count> above, below;
-#pragma GCC unroll 4
-    for (size_t k = 0; k < count; ++k) {
-      above.lanes[k] = load<Lanes>(upper + col + k * lane_count);
-      below.lanes[k] = load<Lanes>(lower + col + k * lane_count);
-    }
-    size_t place = col;
-    for (size_t row = 0; row < rows; ++row, place += cols) {
-#pragma GCC unroll 4
-      for (size_t k = 0; k < count; ++k) {
-        Lanes values = load<Lanes>(field + place + k * lane_count);
-        if constexpr (weighted) {
-          values *= load<Lanes>(weight + place + k * lane_count);
-          store(field + place + k * lane_count, values);
-        }
-        above.lanes[k] += (1 - share[row]) * values;
-        below.lanes[k] += share[row] * values;
-      }
-    }
-#pragma GCC unroll 4
-    for (size_t k = 0; k < count; ++k) {
-      store(upper + col + k * lane_count, above.lanes[k]);
-      store(lower + col + k * lane_count, below.lanes[k]);
-    }
+  constexpr size_t part = stride_lanes / lane_count;
+  size_t col = 0;
+  for (; col + 2 * stride_lanes <= cols; col += 2 * stride_lanes) {
+    share_columns<weighted, 2 * part>(field + col, weight + col, share, rows, cols, upper + col, lower + col);
   }
+  if (col < cols) share_columns<weighted, part>(field + col, weight + col, share, rows, cols, upper + col, lower + col);
 }
 
 void share(float* field, const float* weight, const float* shares, size_t rows, size_t cols, float* upper,
            float* lower) {
   if (weight == nullptr) {
-    share_rows<false>(field, weight, shares, rows, cols, upper, lower);
+    share_rows<false>(field, field, shares, rows, cols, upper, lower);
   } else {
     share_rows<true>(field, weight, shares, rows, cols, upper, lower);
   }
