@@ -35,7 +35,7 @@ using Vector = std::vector<double>;
 /// What a fit writes to: the image, its weights, a field of the model, the model's tables. A thread keeps it for its
 /// next fit, as fresh pages cost a quarter of the time of one.
 struct Memory {
-  std::vector<float> data, weight, field;
+  Field data, weight, field;
   ColumnModel::Tables tables;
 };
 constexpr std::ptrdiff_t most_kept = 1 << 20;  // pixels of a frame whose memory is kept
@@ -218,7 +218,7 @@ class Fit {
   ColumnModel model_;
   Vector point_;
   std::vector<std::uint8_t> moving_;
-  std::vector<float>&data_, &weight_, &field_;
+  Field &data_, &weight_, &field_;
   Vector inverse_;                        // of the blocks, (6, atoms)
   std::vector<float> blocks_, diagonal_;  // the same for the preconditioner, and what it has of nodes and width
 };

@@ -87,13 +87,15 @@ PROBEWISE_HD float exponential(float x) {
   return sum * __builtin_bit_cast(float, (__builtin_bit_cast(uint32_t, shifted) + 127u) << 23);
 }
 
-void tabulate(const float* offset, size_t atoms, size_t used, size_t count, float factor, float* table) {
+void tabulate(const float* offset, const uint16_t* lead, size_t atoms, size_t used, size_t count, float factor,
+              float* table) {
   for (size_t i = 0; i < atoms; ++i, table += 3 * count) {
     const float first = offset[i];
+    const size_t before = lead == nullptr ? 0 : lead[i], end = before + used;
     for (size_t start = 0; start < count; start += window_lanes) {
       for (size_t k = 0; k < window_lanes; ++k) {
         const float d = first + static_cast<float>(static_cast<int32_t>(start + k));
-        const float g = start + k < used ? exponential(-factor * d * d) : 0.0f;
+        const float g = start + k >= before && start + k < end ? exponential(-factor * d * d) : 0.0f;
         table[start + k] = g;
         table[count + start + k] = g * d;
         table[2 * count + start + k] = g * d * d;

@@ -20,8 +20,10 @@ struct ColumnWindows {
 
 /// Loops over all windows, over whole fields, or over coefficients: amplitudes, y, x (atoms each), nodes, width.
 struct RefineTable {
-  /// g, g * d, g * d^2 with g = exp(-factor * d^2), d = offset[i] + k for k < `used`, 0 up to `count`
-  void (*tabulate)(const float* offset, size_t atoms, size_t used, size_t count, float factor, float* table);
+  /// g, g * d, g * d^2 with g = exp(-factor * d^2), d = offset[i] + k for the `used` k from lead[i] on (null: from 0
+  /// on), 0 for the others up to `count`
+  void (*tabulate)(const float* offset, const uint16_t* lead, size_t atoms, size_t used, size_t count, float factor,
+                   float* table);
   /// field += derivatives * step of amplitudes and positions (3 * atoms) and of the width
   void (*spread)(const ColumnWindows& windows, const float* step, float wide, float* field);
   /// gradient (3 * atoms) = derivatives^T * field; returns the width's.
