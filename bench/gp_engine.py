@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How long does the surrogate make the beam wait: one step, a batch, a million candidates, beside the quickest peers?
 
-One thread. A step is tell + choose("ucb"); its peers are hand-written NumPy with the same answers (bench/gp_step.py) and
-BoTorch, where it is installed: a new model of fixed hyperparameters, joint posteriors in chunks of 256, the same
+One thread. A step is tell + choose("ucb"); its peers are hand-written NumPy with the same answers (bench/gp_step.py)
+and BoTorch, where it is installed: a new model of fixed hyperparameters, joint posteriors in chunks of 256, the same
 formula. Ways take turns of `ROUND` steps; medians of process-CPU milliseconds, which other load disturbs least. The
 floor is what the machine's arithmetic and memory allow on one core (118 / 59 GFLOP/s, 16 GB/s). On a million
 candidates the lazy plan runs from the first step, since what it saves depends on what went before; the row is the mean
@@ -23,11 +23,11 @@ import resource
 import time
 from pathlib import Path
 
-import gp_step
 import numpy as np
-from gp_step import LENGTHSCALE, NOISE, NumpyIncremental, NumpySeparable
 
+import gp_step
 import probewise as pw
+from gp_step import LENGTHSCALE, NOISE, NumpyIncremental, NumpySeparable
 from probewise import _core
 from probewise._core.surrogate import Engine
 

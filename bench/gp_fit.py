@@ -2,10 +2,10 @@
 """How long does a fit of the hyperparameters take, and does it reach the log likelihood that the peers reach?
 
 One thread, 128 x 128 lattice, values drawn from the kernel with noise of 5 % of the variance: ours takes no noise
-under 1 % of the variance of the values, a bound that the peers do not have and that is not the question here. Ours is `GaussianProcess.fit` from a start a
-factor of two off, the rebuild of the maps included, which the peers have not done yet. Peers: scikit-learn without
-restarts and, where it is installed, BoTorch's fit_gpytorch_mll, kernel and likelihood given, neither with priors. All
-log likelihoods come from one function of NumPy, a told value, as the issue is whether they agree to 1e-3. Medians of
+under 1 % of the variance of the values, a bound that the peers do not have and that is not the question here. Ours is
+`GaussianProcess.fit` from a start a factor of two off, the rebuild of the maps included, which the peers have not done
+yet. Peers: scikit-learn without restarts and, where it is installed, BoTorch's fit_gpytorch_mll, kernel and likelihood
+given, neither with priors. All log likelihoods come from one function of NumPy and are said per told value. Medians of
 process-CPU milliseconds. The floor is one factorisation and one inverse an evaluation at 59 GFLOP/s.
 Run: python bench/gp_fit.py [--quick]
 """
@@ -23,9 +23,9 @@ import time
 import warnings
 from pathlib import Path
 
-import gp_step
 import numpy as np
 
+import gp_step
 import probewise as pw
 from probewise import _core
 
