@@ -142,6 +142,20 @@ def test_a_class_that_is_seldom_there_stands_over_one_that_often_is():
     assert chosen(told(40, defects=noise, outliers=lone)) == "outliers"
 
 
+def test_what_is_known_of_few_cells_is_not_ranked():
+    """Spacings far apart in two cells of twelve, and atoms nowhere else: their presence is what is rare."""
+
+    def film(bare: int, particles: int) -> list[Description]:
+        atoms = np.array([0.0] * bare + [9.0] * particles)
+        spacing = np.array([np.nan] * bare + [270.0 * 15**n for n in np.linspace(0, 1, particles)])
+        none = np.zeros(bare + particles)
+        return told(len(atoms), atoms=atoms, C=none, crystal=none, spacing=spacing)
+
+    flow = AtomWorkflow(lambda taken: sheet(), CLASSES, lambda taken: None, KINDS, refit_every=1)
+    assert chosen(film(10, 2), flow) == "atoms"
+    assert chosen(film(10, 14), flow) == "atoms"  # nor does it take over when more cells are known
+
+
 def test_a_rare_class_is_ranked_among_the_defects_only():
     lone = (np.arange(40) == 7).astype(float)
     assert chosen(told(40, vacancy=lone, defects=0.1 * lone)) == "defects"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "image/pixel_table.hpp"
+#include "probewise/portable.hpp"
 
 namespace probewise::PROBEWISE_LEVEL {
 
@@ -56,15 +57,114 @@ void affine(const float* values, size_t count, float offset, float factor, float
   for (size_t i = 0; i < count; ++i) out[i] = (values[i] - offset) * factor;
 }
 
+/// (1 -2 1; -2 4 -2; 1 -2 1) / 6 about here[1]: column sums first.
+PROBEWISE_HD float rough(const float* above, const float* here, const float* below) {
+  const float left = above[0] - 2 * here[0] + below[0];
+  const float middle = above[1] - 2 * here[1] + below[1];
+  const float right = above[2] - 2 * here[2] + below[2];
+  return (left - 2 * middle + right) * (1.0f / 6);
+}
+
 void roughness(const float* above, const float* here, const float* below, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) {
-    // Column sums first: (1, -2, 1) down, then (1, -2, 1) across.
-    const float left = above[i] - 2 * here[i] + below[i];
-    const float middle = above[i + 1] - 2 * here[i + 1] + below[i + 1];
-    const float right = above[i + 2] - 2 * here[i + 2] + below[i + 2];
-    const float value = left - 2 * middle + right;
-    out[i] = (value < 0 ? -value : value) * (1.0f / 6);
+    const float value = rough(above + i, here + i, below + i);
+    out[i] = value < 0 ? -value : value;
   }
+}
+
+constexpr size_t lanes = 16;
+
+PROBEWISE_HD double total(const float* sum) {
+  double all = 0;
+  for (size_t lane = 0; lane < lanes; ++lane) all += static_cast<double>(sum[lane]);
+  return all;
+}
+
+void noise(const float* above, const float* here, const float* below, size_t count, float shift, double* sums) {
+  float m[lanes] = {}, e[lanes] = {}, mm[lanes] = {}, me[lanes] = {};
+  for (size_t start = 0; start < count; start += lanes) {
+    const size_t stop = count - start < lanes ? count - start : lanes;
+    for (size_t lane = 0; lane < stop; ++lane) {
+      const float *a = above + start + lane, *h = here + start + lane, *b = below + start + lane;
+      const float level = ((a[0] + h[0] + b[0]) + (a[1] + h[1] + b[1]) + (a[2] + h[2] + b[2])) * (1.0f / 9) - shift;
+      const float value = rough(a, h, b), square = value * value;
+      m[lane] += level;
+      e[lane] += square;
+      mm[lane] += level * level;
+      me[lane] += level * square;
+    }
+  }
+  sums[0] += total(m);
+  sums[1] += total(e);
+  sums[2] += total(mm);
+  sums[3] += total(me);
+}
+
+double sum(const float* values, size_t count) {
+  double part[lanes] = {};
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    for (size_t lane = 0; lane < lanes; ++lane) part[lane] += static_cast<double>(values[i + lane]);
+  }
+  double all = 0;
+  for (; i < count; ++i) all += static_cast<double>(values[i]);
+  for (size_t lane = 0; lane < lanes; ++lane) all += part[lane];
+  return all;
+}
+
+constexpr size_t block = 1024;  // pixels that are added up in single precision, sixteen lanes of them
+
+PixelMoments moments(const float* values, size_t count) {
+  PixelMoments found{0, 0};
+  for (size_t start = 0; start < count; start += block) {
+    const size_t stop = count - start < block ? count : start + block;
+    float square[lanes] = {}, cube[lanes] = {};
+    size_t i = start;
+    for (; i + lanes <= stop; i += lanes) {
+      for (size_t lane = 0; lane < lanes; ++lane) {
+        const float value = values[i + lane], squared = value * value;
+        square[lane] += squared;
+        cube[lane] += squared * value;
+      }
+    }
+    for (; i < stop; ++i) {
+      square[0] += values[i] * values[i];
+      cube[0] += values[i] * values[i] * values[i];
+    }
+    found.square += total(square);
+    found.cube += total(cube);
+  }
+  return found;
+}
+
+double dot(const float* a, const float* b, size_t count) {
+  double found = 0;
+  for (size_t start = 0; start < count; start += block) {
+    const size_t stop = count - start < block ? count : start + block;
+    float part[lanes] = {};
+    size_t i = start;
+    for (; i + lanes <= stop; i += lanes) {
+      for (size_t lane = 0; lane < lanes; ++lane) part[lane] += a[i + lane] * b[i + lane];
+    }
+    for (; i < stop; ++i) part[0] += a[i] * b[i];
+    found += total(part);
+  }
+  return found;
+}
+
+PixelDoubt doubt(const float* values, size_t count) {
+  uint32_t between = 0, above_half = 0;
+  PixelDoubt found{0, 0};
+  for (size_t start = 0; start < count; start += block, between = above_half = 0) {
+    const size_t stop = count - start < block ? count : start + block;
+    for (size_t i = start; i < stop; ++i) {
+      between += static_cast<uint32_t>((values[i] > 0.1f) & (values[i] < 0.9f));
+      above_half += static_cast<uint32_t>(values[i] > 0.5f);
+    }
+    found.between += between;
+    found.above += above_half;
+  }
+  return found;
 }
 
 bool above(const float* values, size_t count, float threshold, float slack, uint8_t* out) {
@@ -88,7 +188,8 @@ void blend(const float* upper, const float* lower, size_t count, const float* we
 }  // namespace
 
 const PixelTable& pixel_table() noexcept {
-  static constexpr PixelTable table{&range, &bins, &gather, &affine, &roughness, &above, &add, &blend};
+  static constexpr PixelTable table{&range,   &bins, &gather, &affine, &roughness, &noise, &sum,
+                                    &moments, &dot,  &doubt,  &above,  &add,       &blend};
   return table;
 }
 

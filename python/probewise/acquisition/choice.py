@@ -46,7 +46,8 @@ def choose(
                  Otsu's of the told values
     raises       ValueError when nothing is free; ValueError, TypeError naming the argument
     """
-    size = len(posterior.mean)
+    engine = getattr(posterior, "engine", None)
+    size = engine.size if isinstance(engine, Engine) else len(posterior.mean)
     if not isinstance(q, (int, np.integer)):
         raise TypeError(f"q is {q!r}, expected an integer")
     if q < 1:
@@ -57,7 +58,6 @@ def choose(
     cost_weight = check_parameter("cost_weight", cost_weight)
     charge = _cost(cost, size)
     key = _key(key)
-    engine = getattr(posterior, "engine", None)
     if isinstance(acquisition, str) and isinstance(engine, Engine):
         known = policy_parameters(posterior, acquisition, parameters)
         chosen = engine.choose(
@@ -97,6 +97,10 @@ def policy_parameters(posterior: Posterior, policy: str, given: dict[str, float]
         if default is not None:
             known[name] = default
         elif name == "best":
+            engine = getattr(posterior, "engine", None)
+            if isinstance(engine, Engine):
+                known[name] = engine.largest_told_mean()
+                continue
             told = _told(posterior)
             known[name] = float(posterior.mean[told].max()) if told.size else float(posterior.mean.max())
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from probewise._core import descriptors as _descriptors
 from probewise.descriptors.surroundings import UNLIKE, off_centre, surroundings
 from probewise.types import Atoms, BoolArray, Description, FloatArray, Segments
 
@@ -105,9 +106,7 @@ def _off_centre(
     moved, caged = moved[held] * pixel_pm, caged[held]
     if len(moved) < _AVERAGED:
         return nothing
-    from scipy.spatial import cKDTree
-
-    _, near = cKDTree(atoms.yx[caged]).query(atoms.yx[caged], k=_AVERAGED)
+    _, near = _descriptors.nearest(atoms.yx[caged], atoms.yx[caged], _AVERAGED)
     smooth = moved[near].mean(axis=1)
     own = cell[caged]
     variance = np.zeros(places)

@@ -44,8 +44,9 @@ class AtomWorkflow:
                  robust spread over the visited cells, or of what goes for nothing if that is more: one picometre, a
                  twentieth of a cell's area, and of atoms the geometric mean of their mean and largest number in a cell,
                  so that a class that is never there by mistake stands over one that is now and then, and one cell full
-                 of them is not all. Not ranked are directions (`DIRECTIONS`), areas that vary by less than a twentieth
-                 of a cell, and classes that make up less than `RARE_SHARE` of the atoms, which "defects" takes together
+                 of them is not all. Not ranked are directions (`DIRECTIONS`), what is known of less than half of the
+                 cells, areas that vary by less than a twentieth of a cell, and classes that make up less than
+                 `RARE_SHARE` of the atoms, which "defects" takes together
     sense        see `Follower`
     refit_every  sites after which the component is chosen again; only a column that showed nothing before can take the
                  place of the followed one
@@ -120,7 +121,7 @@ class AtomWorkflow:
         table = np.concatenate(tables)
         atoms = float(table[:, columns.index("atoms")].mean())
         scale = np.array([self._scale(name, column, atoms) for name, column in zip(columns, table.T, strict=True)])
-        alive = ~constant_components(np.nan_to_num(table)) & np.isfinite(scale)
+        alive = ~constant_components(np.nan_to_num(table)) & (np.isfinite(scale) | _mostly_unknown(table))
         before = self._alive if self._alive.size else np.zeros(len(columns), dtype=bool)
         previous: IntArray = np.where(before, np.arange(len(columns)), -1)
         notices = self._follower.choose(
@@ -172,7 +173,9 @@ class AtomWorkflow:
         known = values[np.isfinite(values)]
         if not (self._ranks and known.size):
             return 1.0
-        if name in DIRECTIONS or (name in self._classes and known.mean() < RARE_SHARE * atoms):
+        if name in DIRECTIONS or _mostly_unknown(values):
+            return np.inf
+        if name in self._classes and known.mean() < RARE_SHARE * atoms:
             return np.inf
         spread = 1.4826 * float(np.median(np.abs(known - np.median(known))))
         if name in self._kinds:
@@ -188,6 +191,11 @@ class AtomWorkflow:
     def restore(self, state: State) -> None:
         self._follower.restore(state)
         self._alive = np.asarray(state["alive"], dtype=bool)
+
+
+def _mostly_unknown(values: FloatArray) -> BoolArray:
+    """Whether a column (n,), or each of (n, columns), says nothing of more than half of the cells."""
+    return np.asarray(2 * np.isfinite(values).sum(axis=0) < len(values))
 
 
 def _no_template(template: np.ndarray[Any, Any]) -> int:

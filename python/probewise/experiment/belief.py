@@ -12,8 +12,9 @@ import numpy as np
 
 from probewise.experiment.config import SurrogateTable
 from probewise.experiment.sites import Candidates
+from probewise.experiment.trend import Trended, slope
 from probewise.experiment.values import combine
-from probewise.types import FloatArray, IntArray
+from probewise.types import FloatArray, IntArray, Posterior
 
 Offset: TypeAlias = Literal["level", "lowest"]
 
@@ -26,7 +27,7 @@ class FitRecord:
     """One fit as journalled: applying it again gives the same state without fitting.
 
     lengthscale in pitches, as the spacing of the candidates; variance and noise of the standardised values;
-    offset and scale in units of the values
+    offset and scale in units of the values, slope in these over the brightness that is told
     """
 
     lengthscale: float
@@ -39,6 +40,7 @@ class FitRecord:
     evaluations: int
     spacing: float
     stable: bool
+    slope: float = 0.0
 
     @property
     def doubt(self) -> str:
@@ -91,18 +93,27 @@ class Told:
 
 
 class Belief:
-    """The Gaussian process over the candidates, in standardised values.
+    """The Gaussian process over the candidates, in standardised values less their trend.
 
-    offset  what is subtracted, and so the prior mean of places not measured: the values' "level" or the "lowest"
+    offset      what is subtracted, and so the prior mean of places not measured: the values' "level" or the "lowest";
+                where there is a trend, the level of what it leaves over
+    brightness  (c,) that the values may follow, found at each fit (`slope`); None: nothing is known
     """
 
-    def __init__(self, candidates: Candidates, table: SurrogateTable, offset: Offset = "level") -> None:
+    def __init__(
+        self,
+        candidates: Candidates,
+        table: SurrogateTable,
+        offset: Offset = "level",
+        brightness: FloatArray | None = None,
+    ) -> None:
         from probewise.surrogate import GaussianProcess
 
         self.candidates = candidates
         self._table = table
         self._rule: Offset = offset
-        self.offset, self.scale = 0.0, 1.0
+        self._brightness = np.zeros(candidates.of_site.size) if brightness is None else brightness
+        self.offset, self.scale, self.slope = 0.0, 1.0, 0.0
         self.told: list[Told] = []
         self.last_fit: FitRecord | None = None
         self._moved = False  # whether a fit has set the hyper-parameters
@@ -125,7 +136,7 @@ class Belief:
     def _add(self, told: Told) -> None:
         self.told.append(told)
         noise = 0.0 if told.variance is None else told.variance / self.scale**2
-        self.gp.tell(told.candidates, (told.values - self.offset) / self.scale, noise=noise)
+        self.gp.tell(told.candidates, (self._rest(told) - self.offset) / self.scale, noise=noise)
 
     def replace(self, candidates: list[IntArray], values: list[FloatArray]) -> None:
         """New values for all frames after a change of basis; another column may be finite at other candidates."""
@@ -147,10 +158,10 @@ class Belief:
         """Offset and scale from all values so far, and everything told again with them."""
         if not self.told:
             return
-        everything = np.concatenate([told.values for told in self.told])
+        everything = np.concatenate([self._rest(told) for told in self.told])
         spread = float(everything.std())
         scale = spread if spread > 0 else 1.0
-        if self._rule == "lowest":
+        if self._rule == "lowest" and self.slope == 0:
             offset = float(everything.min())
         else:
             self._tell_again(everything, scale)
@@ -159,7 +170,7 @@ class Belief:
 
     def _restate(self, offset: float, scale: float) -> None:
         self.offset, self.scale = offset, scale
-        everything = np.concatenate([told.values for told in self.told])
+        everything = np.concatenate([self._rest(told) for told in self.told])
         self._tell_again((everything - offset) / scale, scale)
 
     def _tell_again(self, values: FloatArray, scale: float) -> None:
@@ -172,8 +183,20 @@ class Belief:
         self.gp.reset()
         self.gp.tell(indices, values, noise=np.concatenate(noise) / scale**2)
 
+    def _rest(self, told: Told) -> FloatArray:
+        """Values of one frame without what brightness tells of them."""
+        return told.values - self.slope * self._brightness[told.candidates] if self.slope else told.values
+
+    def _slope(self) -> float:
+        known = [told for told in self.told if len(told.values)]
+        bright = np.array([self._brightness[told.candidates].mean() for told in known])
+        return slope(bright, np.array([told.values.mean() for told in known]))
+
     def fit(self) -> FitRecord:
-        """Standardise, move the hyper-parameters by MAP, and standardise again: the level depends on them."""
+        """Find the trend, standardise, move the hyper-parameters by MAP, and standardise again: the level depends on
+        them.
+        """
+        self.slope = self._slope()
         self.standardise()
         result = self.gp.fit()
         self._moved |= result.evaluations > 0
@@ -189,6 +212,7 @@ class Belief:
             evaluations=int(result.evaluations),
             spacing=1.0 / self.candidates.refine,
             stable=bool(result.stable),
+            slope=self.slope,
         )
         return self.last_fit
 
@@ -197,6 +221,7 @@ class Belief:
         if record.evaluations > 0:  # otherwise nothing moved then
             self.gp.set_hyperparameters(record.lengthscale, record.variance, record.noise)
             self._moved = True
+        self.slope = record.slope
         self._restate(record.offset, record.scale)
         self.last_fit = record
 
@@ -204,14 +229,14 @@ class Belief:
         """What is believed now; what is returned makes it, on whatever thread, into a belief of its own."""
         told = list(self.told)
         hyperparameters = (self.gp.lengthscale, self.gp.variance, self.gp.noise)
-        moved, offset, scale = self._moved, self.offset, self.scale
+        moved, offset, scale, slope = self._moved, self.offset, self.scale, self.slope
 
         def make() -> Belief:
-            belief = Belief(self.candidates, self._table, self._rule)
+            belief = Belief(self.candidates, self._table, self._rule, self._brightness)
             if moved:
                 belief.gp.set_hyperparameters(*hyperparameters)
                 belief._moved = True
-            belief.offset, belief.scale = offset, scale
+            belief.offset, belief.scale, belief.slope = offset, scale, slope
             for one in told:
                 belief._add(one)
             return belief
@@ -228,13 +253,28 @@ class Belief:
         else:
             for one in self.told[len(fitted.told) :]:
                 fitted._add(one)
-        self.gp, self.offset, self.scale = fitted.gp, fitted.offset, fitted.scale
+        self.gp, self.offset, self.scale, self.slope = fitted.gp, fitted.offset, fitted.scale, fitted.slope
         self.last_fit, self._moved = fitted.last_fit, fitted._moved
+
+    @property
+    def posterior(self) -> Posterior:
+        """What policies ask: standardised, the trend included."""
+        return Trended(self.gp, self.slope / self.scale * self._brightness) if self.slope else self.gp
+
+    @property
+    def fine_mean(self) -> FloatArray:
+        """(c,) posterior mean of the candidates in units of the values."""
+        return np.asarray(self.posterior.mean, dtype=np.float64) * self.scale + self.offset
+
+    @property
+    def fine_std(self) -> FloatArray:
+        """(c,) posterior deviation of the candidates in units of the values."""
+        return np.asarray(self.gp.std, dtype=np.float64) * self.scale
 
     @property
     def mean(self) -> FloatArray:
         """(sites,) posterior mean in units of the values."""
-        return self.candidates.to_sites(np.asarray(self.gp.mean, dtype=np.float64)) * self.scale + self.offset
+        return self.candidates.to_sites(np.asarray(self.posterior.mean, dtype=np.float64)) * self.scale + self.offset
 
     @property
     def std(self) -> FloatArray:

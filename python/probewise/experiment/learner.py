@@ -19,6 +19,7 @@ from probewise.experiment.config import FEWEST_TO_FIT, Configuration
 from probewise.experiment.describer import Describer, Scalarized
 from probewise.experiment.refit import Basis, Refit, fit_basis
 from probewise.experiment.telling import Seen, tell, tell_anew
+from probewise.experiment.trend import FOLLOWED
 from probewise.types import Description, FloatArray
 
 NO_VALUE = "a site gave no finite value in any window: it counts as measured and the surrogate is told nothing there"
@@ -198,10 +199,11 @@ class Learner:
 
 
 def _remarks(record: FitRecord) -> list[str]:
+    remarks = [FOLLOWED] if record.slope else []
     if record.doubt:
-        return [record.doubt]
-    if record.weakness:
-        return [record.weakness]
-    if record.at_upper_bound:
-        return [f"the surrogate's fit stopped at the upper bound of its {record.at_upper_bound[0]}"]
-    return []
+        remarks.append(record.doubt)
+    elif record.weakness:
+        remarks.append(record.weakness)
+    elif record.at_upper_bound:
+        remarks.append(f"the surrogate's fit stopped at the upper bound of its {record.at_upper_bound[0]}")
+    return remarks

@@ -31,6 +31,7 @@ from probewise.experiment.sites import Candidates, Sites, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
 from probewise.experiment.states import Plan, SiteState
 from probewise.experiment.survey import take_survey
+from probewise.experiment.trend import brightness
 from probewise.experiment.watch import Watch
 from probewise.types import Armed, FloatArray, Frame
 
@@ -259,12 +260,18 @@ class _Asking:
 
 
 def assemble_learner(
-    configuration: Configuration, sites: Sites, describer: Describer, second: Callable[[], Describer] | None
+    configuration: Configuration,
+    sites: Sites,
+    describer: Describer,
+    second: Callable[[], Describer] | None,
+    *,
+    survey: Frame | None,
 ) -> Learner:
     from probewise.acquisition import objective
 
     offset = objective(configuration.acquisition.objective).offset
-    belief = Belief(Candidates.over(sites, configuration.refine), configuration.surrogate, offset)
+    candidates = Candidates.over(sites, configuration.refine)
+    belief = Belief(candidates, configuration.surrogate, offset, brightness(survey, candidates))
     return Learner(describer, belief, configuration, 0, second)
 
 
@@ -312,7 +319,7 @@ def _assemble(
 ) -> Opened:
     describer, asking = described.describer, described.asking
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
-    learner = assemble_learner(configuration, source.sites, describer, described.second)
+    learner = assemble_learner(configuration, source.sites, describer, described.second, survey=frame)
     chooser = Chooser(
         configuration, source.sites, learner.belief, survey_means=record.site_means, excluded=record.excluded
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from probewise.experiment.history import History
 from probewise.experiment.sites import Sites, is_lattice
 from probewise.experiment.states import Plan
 from probewise.types import BoolArray, FloatArray, IntArray, Lattice, Posterior
-
-if TYPE_CHECKING:
-    from probewise.surrogate import GaussianProcess
 
 ORDERS = ("raster", "serpentine", "coarse-to-fine", "halton", "random")
 
@@ -100,7 +97,7 @@ class Chooser:
         doubt = self._doubt()
         if doubt:
             return Choice([self._spread(taken, step, doubt)])
-        posterior = self._belief.gp
+        posterior = self._belief.posterior
         for site in pending:
             posterior = posterior.believe(self._middle(site))
         parameters = self._parameters(posterior)
@@ -133,7 +130,7 @@ class Chooser:
         candidates = self._belief.candidates
         free = np.zeros(candidates.of_site.size, dtype=bool)
         free[candidates.of_site[~taken]] = True
-        return self.objective.stop.check(self._belief.gp, plan.acquisition, before, free=free)
+        return self.objective.stop.check(self._belief.posterior, plan.acquisition, before, free=free)
 
     def _doubt(self) -> str:
         """Why the surrogate is not to be trusted, "" when it is."""
@@ -149,7 +146,7 @@ class Chooser:
     def _key(self, step: int) -> tuple[int, int]:
         return (self._configuration.run.seed, step)
 
-    def _parameters(self, posterior: GaussianProcess) -> dict[str, float]:
+    def _parameters(self, posterior: Posterior) -> dict[str, float]:
         """All parameters of the policy, in standardised units: those set, the objective's, then the defaults."""
         from probewise.acquisition.choice import policy_parameters
 
@@ -166,7 +163,7 @@ class Chooser:
 
     def _best(
         self,
-        posterior: GaussianProcess,
+        posterior: Posterior,
         values: FloatArray,
         parameters: dict[str, float],
         taken: BoolArray,

@@ -186,7 +186,7 @@ class Run(Shown):
                 return Scalarized(_not_measured)
             return make_describer(self.configuration, None, "rare", Networks(), Watch(asks=False))
 
-        learner = assemble_learner(self.configuration, self.sites, make(), make)
+        learner = assemble_learner(self.configuration, self.sites, make(), make, survey=self.survey)
         replay(self._recorder, self._steps, learner)
         return learner
 
@@ -211,13 +211,11 @@ class Run(Shown):
 
     @property
     def mean(self) -> FloatArray:
-        belief = self._learner.belief
-        return np.asarray(belief.gp.mean, dtype=np.float64) * belief.scale + belief.offset
+        return self._learner.belief.fine_mean
 
     @property
     def std(self) -> FloatArray:
-        belief = self._learner.belief
-        return np.asarray(belief.gp.std, dtype=np.float64) * belief.scale
+        return self._learner.belief.fine_std
 
     @property
     def policy_name(self) -> str:

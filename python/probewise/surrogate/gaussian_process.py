@@ -32,7 +32,9 @@ class GaussianProcess(Shown):
     raises       ValueError or TypeError naming the argument
 
     A lattice with rbf or a product kernel takes the separable plan: O(n^2) memory, V is never stored. All others
-    keep V, (n, c). A second value at a told candidate is a replicate: a further row of the same covariance.
+    keep V, (n, c). From 131,072 candidates on the separable plan is lazy: a choice looks only at the tiles of the
+    lattice that can hold the best candidate, the others take told values later, and `mean` and `std` bring all up to
+    date and are then copies. A second value at a told candidate is a replicate: a further row of the same covariance.
     Values are never standardised here.
     """
 
@@ -78,8 +80,7 @@ class GaussianProcess(Shown):
         self._alpha = shape
         self._fitted = False
         self._length_unit: float | None = None
-        self._map_mean = self._engine.mean
-        self._map_std = self._engine.std
+        self._keep_views()
 
     def tell(
         self,
@@ -122,13 +123,16 @@ class GaussianProcess(Shown):
 
     @property
     def mean(self) -> FloatArray:
-        """Posterior mean (c,), a read-only view that `tell` updates; float32 when `precision` is."""
-        return self._map_mean
+        """Posterior mean (c,), a read-only view that `tell` updates; float32 when `precision` is.
+
+        On the lazy plan a copy of the mean as it is now.
+        """
+        return self._engine.mean if self._map_mean is None else self._map_mean
 
     @property
     def std(self) -> FloatArray:
-        """Posterior standard deviation (c,) of the latent function, without noise; a view like `mean`."""
-        return self._map_std
+        """Posterior standard deviation (c,) of the latent function, without noise; a view or copy like `mean`."""
+        return self._engine.std if self._map_std is None else self._map_std
 
     def set_values(self, values: FloatArray) -> None:
         """Replace all told values (n,), in the order told, and keep the factor and the noise of each."""
@@ -198,17 +202,16 @@ class GaussianProcess(Shown):
         copy = GaussianProcess.__new__(GaussianProcess)
         copy.__dict__.update(self.__dict__)
         copy._engine = self._engine.copy()
-        copy._map_mean = copy._engine.mean
-        copy._map_std = copy._engine.std
-        copy._engine.tell_one(where, float(self._map_mean[where]), 0.0)
+        copy._keep_views()
+        copy._engine.tell_one(where, self._engine.mean_at(where), 0.0)
         return copy
 
     def bound(self, tile: slice) -> tuple[float, float]:
         """The largest mean and the largest deviation over a run of candidates."""
-        mean = self._map_mean[tile]
+        mean = self.mean[tile]
         if mean.size == 0:
             raise ValueError(f"tile is {tile}, expected at least one of {self._engine.size} candidates")
-        return float(mean.max()), float(self._map_std[tile].max())
+        return float(mean.max()), float(self.std[tile].max())
 
     @property
     def candidates(self) -> Lattice | FloatArray:
@@ -246,8 +249,8 @@ class GaussianProcess(Shown):
         return self._mean_constant
 
     @property
-    def plan(self) -> Literal["separable", "cached"]:
-        return "separable" if self._engine.separable else "cached"
+    def plan(self) -> Literal["separable", "cached", "lazy"]:
+        return self._engine.plan
 
     @property
     def jitter(self) -> float:
@@ -286,6 +289,11 @@ class GaussianProcess(Shown):
         axes.set(title=f"posterior {which}")
         return axes
 
+    def _keep_views(self) -> None:
+        lazy = self.plan == "lazy"
+        self._map_mean = None if lazy else self._engine.mean
+        self._map_std = None if lazy else self._engine.std
+
     def _facts(self) -> dict[str, Any]:
         shape = self._candidates.shape
         return {
@@ -302,7 +310,10 @@ class GaussianProcess(Shown):
         return self._candidates.points() if isinstance(self._candidates, Lattice) else self._candidates
 
     def _told_points(self) -> FloatArray:
-        return np.ascontiguousarray(self._points()[self.indices])
+        if not isinstance(self._candidates, Lattice):
+            return np.ascontiguousarray(self._candidates[self.indices])
+        rows_cols = np.stack(np.divmod(self.indices, self._candidates.shape[1]), axis=1)
+        return np.asarray(rows_cols * np.asarray(self._candidates.spacing), dtype=np.float64)
 
     def _unit(self) -> float:
         if self._length_unit is None:
@@ -310,8 +321,10 @@ class GaussianProcess(Shown):
         return self._length_unit
 
     def _extent(self) -> float:
-        points = self._points()
-        return float((points.max(axis=0) - points.min(axis=0)).max())
+        if isinstance(self._candidates, Lattice):
+            lattice = self._candidates
+            return max((lattice.shape[0] - 1) * lattice.spacing[0], (lattice.shape[1] - 1) * lattice.spacing[1])
+        return float((self._candidates.max(axis=0) - self._candidates.min(axis=0)).max())
 
 
 def _what(value: object) -> str:
