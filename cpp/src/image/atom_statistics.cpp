@@ -38,7 +38,7 @@ InputStatistics input_statistics(Image2d<const float> image) {
   const std::size_t size = rows * cols;
   const double pixels = static_cast<double>(size);
   InputStatistics found;
-  found.mean = table.sum(image.data, size) / pixels;
+  found.mean = table.moments(image.data, size).plain / pixels;
   std::vector<float> off(size);
   table.affine(image.data, size, static_cast<float>(found.mean), 1, off.data());
   const PixelMoments moments = table.moments(off.data(), size);
@@ -54,7 +54,7 @@ InputStatistics input_statistics(Image2d<const float> image) {
   std::vector<double> of_row(rows), of_col(cols);
   std::vector<float> sums(cols, 0.0f);
   for (std::size_t row = 0; row < rows; ++row) {
-    of_row[row] = table.sum(off.data() + row * cols, cols) / static_cast<double>(cols);
+    of_row[row] = table.moments(off.data() + row * cols, cols).plain / static_cast<double>(cols);
     table.add(off.data() + row * cols, cols, 1, sums.data());
   }
   for (std::size_t col = 0; col < cols; ++col) of_col[col] = static_cast<double>(sums[col]) / static_cast<double>(rows);

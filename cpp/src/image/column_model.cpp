@@ -2,6 +2,7 @@
 #include "image/column_model.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -53,7 +54,9 @@ ColumnModel::ColumnModel(std::ptrdiff_t rows, std::ptrdiff_t cols, std::span<con
   tables_.across.resize(count * 3 * width_);
   for (std::vector<float>* each : {&offset_, &slope_, &bend_}) each->resize(count);
   for (std::vector<std::ptrdiff_t>* each : {&row_, &col_}) each->reserve(count);
-  for (std::vector<std::uint16_t>* each : {&window_rows_, &skip_}) each->reserve(count);
+  for (std::vector<std::uint16_t>* each : {&window_rows_, &skip_, &lead_}) each->reserve(count);
+  // A window begins at a multiple of what fits beside its columns: its rows then lie across fewer lines of the cache.
+  const std::size_t grid = std::bit_floor(width_ - 2 * half_);
   start_.reserve(count);
   lay_nodes(rows_, 0, row_begin_, row_share_);
   lay_nodes(cols_, half_, col_begin_, col_share_);
@@ -63,14 +66,15 @@ ColumnModel::ColumnModel(std::ptrdiff_t rows, std::ptrdiff_t cols, std::span<con
     const std::ptrdiff_t first = std::max<std::ptrdiff_t>(0, row - half), last = std::min(rows, row + half + 1);
     row_.push_back(row);
     col_.push_back(col);
-    start_.push_back(
-        static_cast<std::uint32_t>(static_cast<std::size_t>(first) * stride_ + static_cast<std::size_t>(col)));
+    lead_.push_back(static_cast<std::uint16_t>(static_cast<std::size_t>(col) % grid));
+    start_.push_back(static_cast<std::uint32_t>(static_cast<std::size_t>(first) * stride_ +
+                                                static_cast<std::size_t>(col) - lead_.back()));
     window_rows_.push_back(static_cast<std::uint16_t>(last - first));
     skip_.push_back(static_cast<std::uint16_t>(first - (row - half)));
   }
 }
 
-void ColumnModel::lay_out(Image2d<const float> image, std::vector<float>& field) const {
+void ColumnModel::lay_out(Image2d<const float> image, Field& field) const {
   field.assign(rows_ * stride_, std::numeric_limits<float>::quiet_NaN());
   const auto half = static_cast<std::ptrdiff_t>(half_);
   for (std::size_t i = 0; i < atoms(); ++i) {
@@ -108,11 +112,11 @@ void ColumnModel::place(std::span<const double> point, std::span<const std::uint
   for (std::size_t i = 0; i < n; ++i) {
     offset_[i] = static_cast<float>(static_cast<double>(row_[i]) - half - point[n + i]);
   }
-  refine_table().tabulate(offset_.data(), n, used, width_, factor, tables_.down.data());
+  refine_table().tabulate(offset_.data(), nullptr, n, used, width_, factor, tables_.down.data());
   for (std::size_t i = 0; i < n; ++i) {
-    offset_[i] = static_cast<float>(static_cast<double>(col_[i]) - half - point[2 * n + i]);
+    offset_[i] = static_cast<float>(static_cast<double>(col_[i] - lead_[i]) - half - point[2 * n + i]);
   }
-  refine_table().tabulate(offset_.data(), n, used, width_, factor, tables_.across.data());
+  refine_table().tabulate(offset_.data(), lead_.data(), n, used, width_, factor, tables_.across.data());
 }
 
 void ColumnModel::forward(std::span<const float> step, std::span<float> field) {

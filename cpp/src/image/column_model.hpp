@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "image/field.hpp"
 #include "image/refine_table.hpp"
 #include "probewise/image2d.hpp"
 
@@ -17,7 +18,7 @@ class ColumnModel {
  public:
   /// Memory that a model writes its tables to.
   struct Tables {
-    std::vector<float> down, across;
+    Field down, across;
   };
 
   /// Windows of half-side `half` about the starts `yx`; nodes about `node_spacing` apart.
@@ -31,7 +32,7 @@ class ColumnModel {
   std::size_t stride() const { return stride_; }  ///< columns of a field: the image's with a margin on both sides
   std::size_t margin() const { return half_; }    ///< columns before the image
   /// The image where a window covers it, NaN elsewhere: rows() x stride().
-  void lay_out(Image2d<const float> image, std::vector<float>& field) const;
+  void lay_out(Image2d<const float> image, Field& field) const;
 
   /// Sets the point at which derivatives are taken; `moving` (atoms) is 0 where the position is held.
   void place(std::span<const double> point, std::span<const std::uint8_t> moving);
@@ -52,7 +53,7 @@ class ColumnModel {
   std::size_t node_rows_, node_cols_;
   std::vector<std::ptrdiff_t> row_, col_;  // of the window's middle
   std::vector<std::uint32_t> start_;
-  std::vector<std::uint16_t> window_rows_, skip_;
+  std::vector<std::uint16_t> window_rows_, skip_, lead_;  // lead: columns of a window before those that count
   Tables& tables_;
   std::vector<float> offset_;                       // see ColumnWindows; distance of a window's first pixel
   std::vector<float> slope_, bend_;                 // amplitude / width^2 (0 where held) and amplitude / width^3

@@ -72,65 +72,80 @@ void roughness(const float* above, const float* here, const float* below, size_t
   }
 }
 
-constexpr size_t lanes = 16;
+#if defined(__AVX512F__)
+constexpr size_t lane_bytes = 64;
+#elif defined(__AVX__)
+constexpr size_t lane_bytes = 32;
+#else
+constexpr size_t lane_bytes = 16;
+#endif
+constexpr size_t lanes = lane_bytes / sizeof(float);
+typedef float Lanes __attribute__((vector_size(lane_bytes)));
 
-PROBEWISE_HD double total(const float* sum) {
+PROBEWISE_HD Lanes load(const float* from) {
+  Lanes values;
+  __builtin_memcpy(&values, from, sizeof values);
+  return values;
+}
+
+PROBEWISE_HD double total(Lanes sum) {
   double all = 0;
   for (size_t lane = 0; lane < lanes; ++lane) all += static_cast<double>(sum[lane]);
   return all;
 }
 
+/// The next `lanes` values in units of one vector, 0 beyond `count` of them.
+PROBEWISE_HD Lanes load_some(const float* from, size_t count) {
+  if (count >= lanes) return load(from);
+  Lanes values{};
+  for (size_t lane = 0; lane < count; ++lane) values[lane] = from[lane];
+  return values;
+}
+
+constexpr size_t block = 64 * lanes;  // values that are added up in single precision
+
 void noise(const float* above, const float* here, const float* below, size_t count, float shift, double* sums) {
-  float m[lanes] = {}, e[lanes] = {}, mm[lanes] = {}, me[lanes] = {};
-  for (size_t start = 0; start < count; start += lanes) {
-    const size_t stop = count - start < lanes ? count - start : lanes;
-    for (size_t lane = 0; lane < stop; ++lane) {
-      const float *a = above + start + lane, *h = here + start + lane, *b = below + start + lane;
-      const float level = ((a[0] + h[0] + b[0]) + (a[1] + h[1] + b[1]) + (a[2] + h[2] + b[2])) * (1.0f / 9) - shift;
-      const float value = rough(a, h, b), square = value * value;
-      m[lane] += level;
-      e[lane] += square;
-      mm[lane] += level * level;
-      me[lane] += level * square;
-    }
+  Lanes m{}, e{}, mm{}, me{};
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const Lanes a0 = load(above + i), h0 = load(here + i), b0 = load(below + i);
+    const Lanes a1 = load(above + i + 1), h1 = load(here + i + 1), b1 = load(below + i + 1);
+    const Lanes a2 = load(above + i + 2), h2 = load(here + i + 2), b2 = load(below + i + 2);
+    const Lanes s0 = a0 + b0, s1 = a1 + b1, s2 = a2 + b2;
+    const Lanes level = ((s0 + h0) + (s1 + h1) + (s2 + h2)) * (1.0f / 9) - shift;
+    const Lanes value = ((s0 - 2 * h0) - 2 * (s1 - 2 * h1) + (s2 - 2 * h2)) * (1.0f / 6), square = value * value;
+    m += level;
+    e += square;
+    mm += level * level;
+    me += level * square;
   }
   sums[0] += total(m);
   sums[1] += total(e);
   sums[2] += total(mm);
   sums[3] += total(me);
-}
-
-double sum(const float* values, size_t count) {
-  double part[lanes] = {};
-  size_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    for (size_t lane = 0; lane < lanes; ++lane) part[lane] += static_cast<double>(values[i + lane]);
+  for (; i < count; ++i) {
+    const float *a = above + i, *h = here + i, *b = below + i;
+    const float level = ((a[0] + h[0] + b[0]) + (a[1] + h[1] + b[1]) + (a[2] + h[2] + b[2])) * (1.0f / 9) - shift;
+    const float value = rough(a, h, b), square = value * value;
+    sums[0] += static_cast<double>(level);
+    sums[1] += static_cast<double>(square);
+    sums[2] += static_cast<double>(level * level);
+    sums[3] += static_cast<double>(level * square);
   }
-  double all = 0;
-  for (; i < count; ++i) all += static_cast<double>(values[i]);
-  for (size_t lane = 0; lane < lanes; ++lane) all += part[lane];
-  return all;
 }
-
-constexpr size_t block = 1024;  // pixels that are added up in single precision, sixteen lanes of them
 
 PixelMoments moments(const float* values, size_t count) {
-  PixelMoments found{0, 0};
+  PixelMoments found{0, 0, 0};
   for (size_t start = 0; start < count; start += block) {
     const size_t stop = count - start < block ? count : start + block;
-    float square[lanes] = {}, cube[lanes] = {};
-    size_t i = start;
-    for (; i + lanes <= stop; i += lanes) {
-      for (size_t lane = 0; lane < lanes; ++lane) {
-        const float value = values[i + lane], squared = value * value;
-        square[lane] += squared;
-        cube[lane] += squared * value;
-      }
+    Lanes plain{}, square{}, cube{};
+    for (size_t i = start; i < stop; i += lanes) {
+      const Lanes value = load_some(values + i, stop - i), squared = value * value;
+      plain += value;
+      square += squared;
+      cube += squared * value;
     }
-    for (; i < stop; ++i) {
-      square[0] += values[i] * values[i];
-      cube[0] += values[i] * values[i] * values[i];
-    }
+    found.plain += total(plain);
     found.square += total(square);
     found.cube += total(cube);
   }
@@ -141,13 +156,14 @@ double dot(const float* a, const float* b, size_t count) {
   double found = 0;
   for (size_t start = 0; start < count; start += block) {
     const size_t stop = count - start < block ? count : start + block;
-    float part[lanes] = {};
+    Lanes even{}, odd{};
     size_t i = start;
-    for (; i + lanes <= stop; i += lanes) {
-      for (size_t lane = 0; lane < lanes; ++lane) part[lane] += a[i + lane] * b[i + lane];
+    for (; i + 2 * lanes <= stop; i += 2 * lanes) {
+      even += load(a + i) * load(b + i);
+      odd += load(a + i + lanes) * load(b + i + lanes);
     }
-    for (; i < stop; ++i) part[0] += a[i] * b[i];
-    found += total(part);
+    for (; i < stop; i += lanes) even += load_some(a + i, stop - i) * load_some(b + i, stop - i);
+    found += total(even + odd);
   }
   return found;
 }
@@ -188,7 +204,7 @@ void blend(const float* upper, const float* lower, size_t count, const float* we
 }  // namespace
 
 const PixelTable& pixel_table() noexcept {
-  static constexpr PixelTable table{&range,   &bins, &gather, &affine, &roughness, &noise, &sum,
+  static constexpr PixelTable table{&range,   &bins, &gather, &affine, &roughness, &noise,
                                     &moments, &dot,  &doubt,  &above,  &add,       &blend};
   return table;
 }

@@ -11,9 +11,9 @@ struct PixelRange {
   bool finite;
 };
 
-/// Sums of values^2 and of values^3.
+/// Sums of the values, of their squares and of their cubes.
 struct PixelMoments {
-  double square, cube;
+  double plain, square, cube;
 };
 
 /// Values between 0.1 and 0.9, and above 0.5.
@@ -36,8 +36,6 @@ struct PixelTable {
   /// Adds to `sums` over `count` pixels (rows read as by roughness) those of m, e, m * m, m * e, with m = the mean of
   /// the 3 x 3 pixels - shift, e = roughness^2.
   void (*noise)(const float* above, const float* here, const float* below, size_t count, float shift, double* sums);
-  /// Sum of the values, in double.
-  double (*sum)(const float* values, size_t count);
   PixelMoments (*moments)(const float* values, size_t count);
   /// Sum of a[i] * b[i].
   double (*dot)(const float* a, const float* b, size_t count);

@@ -35,7 +35,7 @@ using Vector = std::vector<double>;
 /// What a fit writes to: the image, its weights, a field of the model, the model's tables. A thread keeps it for its
 /// next fit, as fresh pages cost a quarter of the time of one.
 struct Memory {
-  std::vector<float> data, weight, field;
+  Field data, weight, field;
   ColumnModel::Tables tables;
 };
 constexpr std::ptrdiff_t most_kept = 1 << 20;  // pixels of a frame whose memory is kept
@@ -63,7 +63,7 @@ class Fit {
     weight_.resize(data_.size());
     field_.resize(data_.size());
     const auto pixels = static_cast<std::size_t>(image.rows * image.cols);
-    const double mean = pixel_table().sum(image.data, pixels) / static_cast<double>(pixels);
+    const double mean = pixel_table().moments(image.data, pixels).plain / static_cast<double>(pixels);
     least_ = least_variance * std::max(noise.constant + noise.slope * mean, 1e-30);
     const auto half = static_cast<std::ptrdiff_t>(std::lround(0.7 * width_));
     double above = 0;
@@ -138,7 +138,8 @@ class Fit {
       model_.forward(unit, field_);
       diagonal_.assign(point_.size(), 0.0f);
       model_.background_backward(weight_, nullptr, diagonal_);  // an upper bound: the shares of a pixel add up to 1
-      diagonal_.back() = static_cast<float>(refine_table().energy(field_.data(), weight_.data(), field_.size()));
+      diagonal_.back() =
+          static_cast<float>(refine_table().energy(field_.data(), weight_.data(), model_.rows(), model_.stride()));
     }
     model_.blocks(weight_, inverse_);
     refine_table().invert(model_.atoms(), inverse_.data());
@@ -162,22 +163,23 @@ class Fit {
   /// Preconditioned conjugate gradients for (derivatives^T weight derivatives) step = gradient.
   std::vector<float> solve(std::vector<float> residual) {
     const RefineTable& table = refine_table();
+    const PixelTable& pixels = pixel_table();
     const std::size_t count = residual.size();
     std::vector<float> step(count, 0.0f), z(count), product(count);
     precondition(residual, z);
     std::vector<float> direction = z;
-    double size = table.dot(residual.data(), z.data(), count);
+    double size = pixels.dot(residual.data(), z.data(), count);
     const double enough = std::max(solved * solved * size, settled * static_cast<double>(count));
     for (int iteration = 0; iteration < most_iterations && size > enough; ++iteration) {
       model_.forward(direction, field_);
       model_.backward(field_, weight_.data(), product);
-      const double curvature = table.dot(direction.data(), product.data(), count);
+      const double curvature = pixels.dot(direction.data(), product.data(), count);
       if (!(curvature > 0)) break;
       const auto length = static_cast<float>(size / curvature);
       table.add(length, direction.data(), count, step.data());
       table.add(-length, product.data(), count, residual.data());
       precondition(residual, z);
-      const double next = table.dot(residual.data(), z.data(), count);
+      const double next = pixels.dot(residual.data(), z.data(), count);
       table.turn(static_cast<float>(next / size), z.data(), count, direction.data());
       size = next;
     }
@@ -216,7 +218,7 @@ class Fit {
   ColumnModel model_;
   Vector point_;
   std::vector<std::uint8_t> moving_;
-  std::vector<float>&data_, &weight_, &field_;
+  Field &data_, &weight_, &field_;
   Vector inverse_;                        // of the blocks, (6, atoms)
   std::vector<float> blocks_, diagonal_;  // the same for the preconditioner, and what it has of nodes and width
 };

@@ -87,13 +87,15 @@ PROBEWISE_HD float exponential(float x) {
   return sum * __builtin_bit_cast(float, (__builtin_bit_cast(uint32_t, shifted) + 127u) << 23);
 }
 
-void tabulate(const float* offset, size_t atoms, size_t used, size_t count, float factor, float* table) {
+void tabulate(const float* offset, const uint16_t* lead, size_t atoms, size_t used, size_t count, float factor,
+              float* table) {
   for (size_t i = 0; i < atoms; ++i, table += 3 * count) {
     const float first = offset[i];
+    const size_t before = lead == nullptr ? 0 : lead[i], end = before + used;
     for (size_t start = 0; start < count; start += window_lanes) {
       for (size_t k = 0; k < window_lanes; ++k) {
         const float d = first + static_cast<float>(static_cast<int32_t>(start + k));
-        const float g = start + k < used ? exponential(-factor * d * d) : 0.0f;
+        const float g = start + k >= before && start + k < end ? exponential(-factor * d * d) : 0.0f;
         table[start + k] = g;
         table[count + start + k] = g * d;
         table[2 * count + start + k] = g * d * d;
@@ -261,42 +263,45 @@ void mix(const float* __restrict a, const float* __restrict b, const float* shar
   }
 }
 
+template <bool weighted, size_t count>
+PROBEWISE_HD void share_columns(float* field, const float* weight, const float* share, size_t rows, size_t cols,
+                                float* upper, float* lower) {
+  Vectors<count> all, below;
+  for (size_t row = 0; row < rows; ++row, field += cols) {
+#pragma GCC unroll 8
+    for (size_t k = 0; k < count; ++k) {
+      Lanes values = load<Lanes>(field + k * lane_count);
+      if constexpr (weighted) {
+        values *= load<Lanes>(weight + row * cols + k * lane_count);
+        store(field + k * lane_count, values);
+      }
+      all.lanes[k] += values;
+      below.lanes[k] += share[row] * values;
+    }
+  }
+#pragma GCC unroll 8
+  for (size_t k = 0; k < count; ++k) {
+    const size_t col = k * lane_count;
+    store(upper + col, load<Lanes>(upper + col) + (all.lanes[k] - below.lanes[k]));
+    store(lower + col, load<Lanes>(lower + col) + below.lanes[k]);
+  }
+}
+
 template <bool weighted>
 PROBEWISE_HD void share_rows(float* field, const float* weight, const float* share, size_t rows, size_t cols,
                              float* upper, float* lower) {
-  constexpr size_t count = stride_lanes / lane_count;
-  for (size_t col = 0; col < cols; col += stride_lanes) {
-    Vectors<count> above, below;
-#pragma GCC unroll 4
-    for (size_t k = 0; k < count; ++k) {
-      above.lanes[k] = load<Lanes>(upper + col + k * lane_count);
-      below.lanes[k] = load<Lanes>(lower + col + k * lane_count);
-    }
-    size_t place = col;
-    for (size_t row = 0; row < rows; ++row, place += cols) {
-#pragma GCC unroll 4
-      for (size_t k = 0; k < count; ++k) {
-        Lanes values = load<Lanes>(field + place + k * lane_count);
-        if constexpr (weighted) {
-          values *= load<Lanes>(weight + place + k * lane_count);
-          store(field + place + k * lane_count, values);
-        }
-        above.lanes[k] += (1 - share[row]) * values;
-        below.lanes[k] += share[row] * values;
-      }
-    }
-#pragma GCC unroll 4
-    for (size_t k = 0; k < count; ++k) {
-      store(upper + col + k * lane_count, above.lanes[k]);
-      store(lower + col + k * lane_count, below.lanes[k]);
-    }
+  constexpr size_t part = stride_lanes / lane_count;
+  size_t col = 0;
+  for (; col + 2 * stride_lanes <= cols; col += 2 * stride_lanes) {
+    share_columns<weighted, 2 * part>(field + col, weight + col, share, rows, cols, upper + col, lower + col);
   }
+  if (col < cols) share_columns<weighted, part>(field + col, weight + col, share, rows, cols, upper + col, lower + col);
 }
 
 void share(float* field, const float* weight, const float* shares, size_t rows, size_t cols, float* upper,
            float* lower) {
   if (weight == nullptr) {
-    share_rows<false>(field, weight, shares, rows, cols, upper, lower);
+    share_rows<false>(field, field, shares, rows, cols, upper, lower);
   } else {
     share_rows<true>(field, weight, shares, rows, cols, upper, lower);
   }
@@ -313,34 +318,21 @@ void weigh(const float* __restrict data, size_t count, float constant, float slo
   }
 }
 
-constexpr size_t sum_lanes = 16;
-
-double total(const double* sum) {
+PROBEWISE_HD double total(Lanes sum) {
   double all = 0;
-  for (size_t lane = 0; lane < sum_lanes; ++lane) all += sum[lane];
+  for (size_t lane = 0; lane < lane_count; ++lane) all += static_cast<double>(sum[lane]);
   return all;
 }
 
-double energy(const float* values, const float* weight, size_t count) {
-  double sum[sum_lanes] = {};
-  for (size_t i = 0; i < count; i += sum_lanes) {
-    for (size_t lane = 0; lane < sum_lanes; ++lane) {
-      sum[lane] += static_cast<double>(values[i + lane] * values[i + lane] * weight[i + lane]);
-    }
+double energy(const float* values, const float* weight, size_t rows, size_t cols) {
+  double found = 0;
+  for (size_t row = 0; row < rows; ++row, values += cols, weight += cols) {
+    Lanes sum{};
+    for (size_t i = 0; i < cols; i += lane_count)
+      sum += load<Lanes>(values + i) * load<Lanes>(values + i) * load<Lanes>(weight + i);
+    found += total(sum);
   }
-  return total(sum);
-}
-
-double dot(const float* a, const float* b, size_t count) {
-  double sum[sum_lanes] = {};
-  size_t i = 0;
-  for (; i + sum_lanes <= count; i += sum_lanes) {
-    for (size_t lane = 0; lane < sum_lanes; ++lane) {
-      sum[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
-    }
-  }
-  for (; i < count; ++i) sum[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  return total(sum);
+  return found;
 }
 
 void add(float factor, const float* __restrict x, size_t count, float* __restrict y) {
@@ -367,8 +359,8 @@ void precondition(const float* __restrict block, size_t atoms, const float* __re
 }  // namespace
 
 const RefineTable& refine_table() noexcept {
-  static constexpr RefineTable table{&tabulate, &spread, &collect, &blocks, &invert, &mix,         &share,
-                                     &weigh,    &energy, &dot,     &add,    &turn,   &precondition};
+  static constexpr RefineTable table{&tabulate, &spread, &collect, &blocks, &invert, &mix,
+                                     &share,    &weigh,  &energy,  &add,    &turn,   &precondition};
   return table;
 }
 

@@ -20,8 +20,10 @@ struct ColumnWindows {
 
 /// Loops over all windows, over whole fields, or over coefficients: amplitudes, y, x (atoms each), nodes, width.
 struct RefineTable {
-  /// g, g * d, g * d^2 with g = exp(-factor * d^2), d = offset[i] + k for k < `used`, 0 up to `count`
-  void (*tabulate)(const float* offset, size_t atoms, size_t used, size_t count, float factor, float* table);
+  /// g, g * d, g * d^2 with g = exp(-factor * d^2), d = offset[i] + k for the `used` k from lead[i] on (null: from 0
+  /// on), 0 for the others up to `count`
+  void (*tabulate)(const float* offset, const uint16_t* lead, size_t atoms, size_t used, size_t count, float factor,
+                   float* table);
   /// field += derivatives * step of amplitudes and positions (3 * atoms) and of the width
   void (*spread)(const ColumnWindows& windows, const float* step, float wide, float* field);
   /// gradient (3 * atoms) = derivatives^T * field; returns the width's.
@@ -38,9 +40,8 @@ struct RefineTable {
   /// weight[i] = 1 / max(constant + slope * model[i], least), 0 where data[i] is NaN;
   /// model[i] = weight[i] * (data[i] - model[i])
   void (*weigh)(const float* data, size_t count, float constant, float slope, float least, float* model, float* weight);
-  /// Sum of values[c]^2 * weight[c]
-  double (*energy)(const float* values, const float* weight, size_t count);
-  double (*dot)(const float* a, const float* b, size_t count);
+  /// Sum of values^2 * weight
+  double (*energy)(const float* values, const float* weight, size_t rows, size_t cols);
   /// y += factor * x
   void (*add)(float factor, const float* x, size_t count, float* y);
   /// direction = z + factor * direction

@@ -141,6 +141,10 @@ class CachedMaps final : public Maps {
     for (std::size_t s = 0; s < strips_.size(); ++s) strips_[s].resize(rows * width_of(s));
   }
 
+  bool stored_at(std::int64_t index, double& mean, double& variance) const noexcept override {
+    return state_.at(index, mean, variance);
+  }
+
   MapView mean() override { return state_.view(state_.mean); }
   MapView deviation() override { return state_.view(state_.deviation); }
 

@@ -20,6 +20,7 @@ namespace {
 // In units of the variance. Rounding leaves 1e-13 or so in a squared pivot that is zero in exact arithmetic.
 constexpr double smallest_pivot = 1e-11;
 constexpr std::size_t blocked_from = 64;  // told values; below, row by row takes microseconds
+constexpr double drift_bound_f64 = 1e-8, drift_bound_f32 = 1e-3;
 constexpr double jitter_ladder[] = {1e-10, 1e-8, 1e-6};
 
 void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
@@ -67,7 +68,11 @@ GaussianProcess::GaussianProcess(const GaussianProcess& other)
       z_(other.z_),
       jitters_(other.jitters_),
       maps_(other.maps_->clone()),
-      prior_(other.prior_) {}
+      prior_(other.prior_),
+      drift_(other.drift_),
+      largest_value_(other.largest_value_),
+      rebuilds_(other.rebuilds_),
+      rebuilt_at_(other.rebuilt_at_) {}
 
 GaussianProcess::GaussianProcess(GaussianProcess&&) noexcept = default;
 GaussianProcess::~GaussianProcess() = default;
@@ -105,7 +110,23 @@ void GaussianProcess::tell(std::span<const std::int64_t> indices, std::span<cons
     rebuild();
     throw;
   }
-  if (!indices.empty()) maps_->update_deviation(std::sqrt(hyperparameters_.variance));
+  const double bound = precision_ == Precision::float64 ? drift_bound_f64 : drift_bound_f32;
+  if (drift_ > bound && !may_rewind_ && told_.size() > rebuilt_at_ + rebuilt_at_ / 2) {
+    rebuild();
+    ++rebuilds_;
+    rebuilt_at_ = told_.size();
+  } else if (!indices.empty()) {
+    maps_->update_deviation(std::sqrt(hyperparameters_.variance));
+  }
+}
+
+/// `explained` = l^T l of the candidate that is about to be told, in units of the prior variance.
+void GaussianProcess::observe_drift(std::int64_t index, double explained) {
+  double mean = 0.0, variance = 0.0;
+  if (!maps_->stored_at(index, mean, variance)) return;
+  const double exact = mean_constant_ + surrogate_loops().dot(row_.size(), row_.data(), z_.data());
+  const double unit = std::sqrt(hyperparameters_.variance) + largest_value_;
+  drift_ = std::max({drift_, std::fabs(mean - exact) / unit, std::fabs(variance - (1.0 - explained))});
 }
 
 void GaussianProcess::append(std::int64_t index, double value, double noise) {
@@ -114,7 +135,9 @@ void GaussianProcess::append(std::int64_t index, double value, double noise) {
   maps_->covariance(told_, index, row_);
   factor_.solve_forward(row_);
   const auto dot = surrogate_loops().dot;
-  double pivot = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance - dot(n, row_.data(), row_.data());
+  const double explained = dot(n, row_.data(), row_.data());
+  observe_drift(index, explained);
+  double pivot = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance - explained;
   double jitter = 0.0;
   if (!(pivot > smallest_pivot)) {
     const auto rung = std::find_if(std::begin(jitter_ladder), std::end(jitter_ladder),
@@ -141,6 +164,7 @@ void GaussianProcess::append(std::int64_t index, double value, double noise) {
   jitters_.push_back(jitter);
   told_.push_back(index);
   values_.push_back(value);
+  largest_value_ = std::max(largest_value_, std::fabs(value));
   noise_.push_back(noise);
 }
 
@@ -153,6 +177,9 @@ void GaussianProcess::rebuild() {
   z_.clear();
   jitters_.clear();
   factor_.truncate(0);
+  drift_ = 0.0;
+  largest_value_ = 0.0;
+  for (const double value : values) largest_value_ = std::max(largest_value_, std::fabs(value));
   const double amplitude = std::sqrt(hyperparameters_.variance);
   maps_->restart(hyperparameters_.lengthscale, mean_constant_, amplitude);
   if (told.size() < blocked_from || !rebuild_blocked(told, values, noise)) {
@@ -203,6 +230,8 @@ void GaussianProcess::set_values(std::span<const double> values) {
   }
   check_values(values);
   values_.assign(values.begin(), values.end());
+  largest_value_ = 0.0;
+  for (const double value : values_) largest_value_ = std::max(largest_value_, std::fabs(value));
   std::transform(values_.begin(), values_.end(), z_.begin(), [this](double y) { return y - mean_constant_; });
   factor_.solve_forward(z_);
   weight_.assign(z_.begin(), z_.end());
@@ -230,6 +259,7 @@ void GaussianProcess::set_hyperparameters(const Hyperparameters& hyperparameters
 }
 
 void GaussianProcess::reset() {
+  rebuilt_at_ = 0;
   told_.clear();
   values_.clear();
   noise_.clear();
@@ -285,10 +315,12 @@ void GaussianProcess::sample(std::uint64_t key, std::uint64_t stream, std::span<
 
 void GaussianProcess::remember() {
   remembered_ = told_.size();
+  may_rewind_ = true;
   maps_->remember();
 }
 
 void GaussianProcess::rewind() {
+  may_rewind_ = false;
   factor_.truncate(remembered_);
   told_.resize(remembered_);
   values_.resize(remembered_);

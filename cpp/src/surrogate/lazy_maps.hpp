@@ -157,6 +157,8 @@ class LazyMaps final : public Maps, public Tiles {
     ++epoch_;
   }
 
+  bool stored_at(std::int64_t, double&, double&) const noexcept override { return false; }
+
   MapView mean() override {
     for (std::size_t t = 0; t < tiles_.size(); ++t) refresh_mean(t);
     return stored_mean();

@@ -41,6 +41,12 @@ struct MapState {
     std::copy(kept_deviation.begin(), kept_deviation.end(), deviation.begin());
   }
 
+  bool at(std::int64_t index, double& mean_out, double& variance_out) const noexcept {
+    mean_out = static_cast<double>(mean[static_cast<std::size_t>(index)]);
+    variance_out = static_cast<double>(variance[static_cast<std::size_t>(index)]);
+    return true;
+  }
+
   static MapView view(const std::vector<T>& map) noexcept {
     if constexpr (std::is_same_v<T, double>) {
       return {map.data(), nullptr, map.size()};

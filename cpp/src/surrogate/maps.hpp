@@ -57,6 +57,9 @@ class Maps {
   virtual MapView mean() = 0;
   virtual MapView deviation() = 0;
 
+  /// Mean and variance, in units of the prior's, of one candidate as stored; false when they need not be current.
+  virtual bool stored_at(std::int64_t index, double& mean, double& variance) const noexcept = 0;
+
   /// The mean of one candidate.
   virtual double mean_at(std::int64_t index) { return mean()[static_cast<std::size_t>(index)]; }
 

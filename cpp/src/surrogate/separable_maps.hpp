@@ -16,7 +16,9 @@ template <class T>
 class SeparableMaps final : public Maps {
  public:
   SeparableMaps(const Candidates& candidates, Kernel kernel)
-      : exact_(candidates, kernel),
+      : candidates_(candidates),
+        kernel_(kernel),
+        exact_(candidates, kernel),
         rows_(candidates.rows()),
         cols_(candidates.cols()),
         width_(padded_columns(cols_)),
@@ -34,6 +36,8 @@ class SeparableMaps final : public Maps {
 
   void restart(std::span<const double> lengthscale, double constant, double amplitude) override {
     exact_.tabulate(lengthscale);
+    lengthscale_.assign(lengthscale.begin(), lengthscale.end());
+    constant_ = constant;
     for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
       std::transform(exact_.values(axis).begin(), exact_.values(axis).end(), table_[axis].begin(),
                      [](double value) { return static_cast<T>(value); });
@@ -65,7 +69,20 @@ class SeparableMaps final : public Maps {
 
   void append_all(std::span<const std::int64_t> told, std::span<const double>, std::span<const double> inverse,
                   std::size_t order, std::span<const double> z) override {
-    append_by_inverse(*this, told, inverse, order, z);
+    if constexpr (LoopsOf<T>::wide) {
+      append_by_inverse(*this, told, inverse, order, z);
+    } else {  // in float64, so that a rebuild leaves the rounding of one conversion
+      SeparableMaps<double> wide(candidates_, kernel_);
+      wide.restart(lengthscale_, constant_, 1.0);
+      append_by_inverse(wide, told, inverse, order, z);
+      for (std::size_t i = 0; i < told.size(); ++i) add_line(row_of(told[i]), i);
+      for (std::size_t j = 0; j < state_.mean.size(); ++j) {
+        double mean = 0.0, variance = 0.0;
+        wide.stored_at(static_cast<std::int64_t>(j), mean, variance);
+        state_.mean[j] = static_cast<T>(mean);
+        state_.variance[j] = static_cast<T>(variance);
+      }
+    }
   }
 
   void set_mean(std::span<const std::int64_t> told, std::span<const double> alpha, std::span<const double>,
@@ -108,6 +125,10 @@ class SeparableMaps final : public Maps {
     }
   }
 
+  bool stored_at(std::int64_t index, double& mean, double& variance) const noexcept override {
+    return state_.at(index, mean, variance);
+  }
+
   MapView mean() override { return state_.view(state_.mean); }
   MapView deviation() override { return state_.view(state_.deviation); }
 
@@ -147,6 +168,10 @@ class SeparableMaps final : public Maps {
     }
   }
 
+  Candidates candidates_;
+  Kernel kernel_;
+  std::vector<double> lengthscale_;
+  double constant_ = 0.0;
   AxisTables exact_;
   // One cache line more than the width: at a power of two all lines of a column would share a few cache sets.
   std::size_t rows_, cols_, width_, stride_;

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probewise import models
+from probewise._core import all_finite
 from probewise.errors import ModelError
 from probewise.inference import runtime
 from probewise.inference.card import MAX_MODEL_BYTES, POSE, Card
@@ -122,7 +123,7 @@ class Model:
                 raise ModelError(
                     f"{self._source}: output {name!r} is {output.dtype} {output.shape}, expected float32 {shape}"
                 )
-            if not np.isfinite(output).all():
+            if not all_finite(output):
                 raise ModelError(f"{self._source}: output {name!r} holds non-finite numbers")
         return tuple(results)
 
@@ -170,7 +171,7 @@ class Model:
                 raise ValueError(
                     f"x has shape {x.shape}, expected H and W to be multiples of {self.card.input.multiple_of}"
                 )
-        if not np.isfinite(x).all():
+        if not all_finite(x):
             raise ValueError(f"x holds {int((~np.isfinite(x)).sum())} non-finite numbers, expected finite ones")
 
     def _length(self, axis: str) -> int | None:

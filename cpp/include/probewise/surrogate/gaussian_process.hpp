@@ -105,6 +105,12 @@ class GaussianProcess {
   double mean_constant() const noexcept { return mean_constant_; }
   double alpha() const noexcept { return alpha_; }
 
+  /// How far the maps have been found off at a candidate about to be told, by what the factor says of it: the mean in
+  /// units of amplitude and values, the variance in units of the prior's. Past 1e-8 (float32: 1e-3) they are rebuilt,
+  /// if the told values have grown by half since the last time. The lazy plan forms its maps anew and has none.
+  double drift() const noexcept { return drift_; }
+  std::size_t rebuilds() const noexcept { return rebuilds_; }
+
   /// Largest jitter added to the noise of a row, in units of the variance; 0 when none was needed.
   double jitter() const noexcept;
 
@@ -114,6 +120,7 @@ class GaussianProcess {
   /// False, and nothing done, when a pivot needs jitter.
   bool rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
                        const std::vector<double>& noise);
+  void observe_drift(std::int64_t index, double explained);
   void check_values(std::span<const double> values) const;
 
   Candidates candidates_;
@@ -131,6 +138,9 @@ class GaussianProcess {
   std::unique_ptr<Maps> maps_;
   PriorSampler prior_;
   std::size_t remembered_ = 0;
+  bool may_rewind_ = false;
+  double drift_ = 0.0, largest_value_ = 0.0;
+  std::size_t rebuilds_ = 0, rebuilt_at_ = 0;
 };
 
 }  // namespace probewise
