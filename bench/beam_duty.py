@@ -5,7 +5,9 @@ Live runs of the whole `rvae` workflow (finder, encoder, outliers, surrogate, UC
 the microscope in real time: frames of 64 x 64 at 10 us, 256 x 256 and 512 x 512 at 4 us, one after the other and
 pipelined. Duty of a window of steps: their scheduled scan time over the wall time from the last pixel before the first
 of them to that of the last; all steps after the start design, and the best window of a fifth of them, since other
-programs may have run. Waits of the beam by stage, medians in ms. One thread for each of the programs' parts.
+programs may have run (`load`). Beside it what other programs change least: the processor time of the loop's thread from
+a last pixel to the reservation of the next scan, mean over the same steps, and the duty that it alone would leave.
+Stages are medians in ms. One thread for each of the programs' parts.
 
 Beside them AtomAI 0.8 + BoTorch on frames of the same runs where both can be imported: U-Net, Locator, patches,
 rVAE encoder (AtomAI's own networks, random weights), a GP of as many values on the same candidates with fixed
@@ -35,7 +37,7 @@ import numpy as np
 
 import image_bench
 import probewise as pw
-from probewise.experiment import Experiment, Step, open_run
+from probewise.experiment import Experiment, open_run
 from probewise.types import FloatArray
 
 PIXEL_NM, LATTICE = 0.02, 25
@@ -65,10 +67,16 @@ def duty(ends_s: list[float], scans_s: list[float]) -> float:
 def live(side: int, steps: int, pipelined: bool, keep: Path) -> dict[str, Any]:
     """One run; what is counted begins three frames after the start design, when everything is warm."""
     ends: list[float] = []
-    seen: list[Step] = []
+    used: dict[str, list[float]] = {"scanned": [], "reserved": []}
     experiment = Experiment(out=keep, **tables(side, steps, pipelined))
-    experiment.on("stage", lambda stage: ends.append(time.perf_counter()) if stage == "scanned" else None)
-    experiment.on("step", seen.append)
+
+    def mark(stage: str) -> None:
+        if stage in used:
+            used[stage].append(time.thread_time())
+        if stage == "scanned":
+            ends.append(time.perf_counter())
+
+    experiment.on("stage", mark)
     load = os.getloadavg()[0]
     experiment.run()
     first = experiment.configuration.start_sites + 3
@@ -81,12 +89,15 @@ def live(side: int, steps: int, pipelined: bool, keep: Path) -> dict[str, Any]:
         for start in range(first, len(ends) - window)
     ]
     apart = np.diff(ends[first:]) - scans[first + 1 :]
+    path_ms = 1e3 * float(np.mean(np.subtract(used["reserved"][first + 1 :], used["scanned"][first:-1])))
     return {
         "frame": f"{side} x {side} at {DWELL_NS[side] / 1000:g} us",
         "mode": "pipelined" if pipelined else "one after the other",
         "duty": duty(ends[first:], scans[first:]),
         "duty_best_window": max(windows),
         "bar": BAR[side][pipelined],
+        "duty_by_processor": scans[-1] / (scans[-1] + 1e-3 * path_ms),
+        "path_processor_ms": path_ms,
         "steps": len(ends) - first,
         "scan_ms": scans[-1] * 1e3,
         "waits_ms": float(np.median(apart) * 1e3),
@@ -96,7 +107,7 @@ def live(side: int, steps: int, pipelined: bool, keep: Path) -> dict[str, Any]:
     }
 
 
-def natural_stack(side: int, told: int) -> Callable[[FloatArray], float]:
+def natural_stack(side: int, told: int) -> Callable[[FloatArray], None]:
     """AtomAI + BoTorch as their users join them; ImportError where one of them is not there."""
     import atomai
     import torch
@@ -120,8 +131,7 @@ def natural_stack(side: int, told: int) -> Callable[[FloatArray], float]:
     y, x = np.mgrid[:side, :side]
     blobs = (np.cos(2 * np.pi * y / pitch) * np.cos(2 * np.pi * x / pitch) > 0.5).astype(np.float32)[None, ..., None]
 
-    def decide(image: FloatArray) -> float:
-        begun = time.perf_counter()
+    def decide(image: FloatArray) -> None:
         segment.predict(image, norm=True)
         atoms = Locator(0.5).run(blobs)[0]
         patches = extract_subimages(image, atoms[:, :2], 28)[0]
@@ -130,7 +140,6 @@ def natural_stack(side: int, told: int) -> Callable[[FloatArray], float]:
         with torch.no_grad():
             gain = ExpectedImprovement(model, best_f=values.max())
             int(torch.cat([gain(part[:, None, :]) for part in candidates.split(2048)]).argmax())
-        return (time.perf_counter() - begun) * 1e3
 
     return decide
 
@@ -149,10 +158,17 @@ def peer(side: int, steps: int, keep: Path) -> dict[str, Any]:
         }
     with open_run(keep) as run:
         frames = [frame.image() for frame in run.frames[-8:]]
-    latency = statistics.median([decide(frame) for frame in frames][1:])
+    wall, processor = [], []
+    for frame in frames:
+        begun, used = time.perf_counter(), time.process_time()
+        decide(frame)
+        wall.append((time.perf_counter() - begun) * 1e3)
+        processor.append((time.process_time() - used) * 1e3)
+    latency, path = statistics.median(wall[1:]), statistics.median(processor[1:])
     return {
         "frame": f"{side} x {side}", "peer": "AtomAI + BoTorch", "duty": scan_ms / (scan_ms + latency),
-        "latency_ms": latency, "quoted": False,
+        "duty_by_processor": scan_ms / (scan_ms + path), "latency_ms": latency, "path_processor_ms": path,
+        "quoted": False, "load": os.getloadavg()[0],
     }  # fmt: skip
 
 

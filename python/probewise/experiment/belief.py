@@ -82,7 +82,7 @@ class FitRecord:
         return cls(**{**table, "at_bound": tuple(table["at_bound"])})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Told:
     """What one frame gave: candidates and raw values, one each; variance in squared units of these, None: unknown."""
 
@@ -140,12 +140,12 @@ class Belief:
 
     def replace(self, candidates: list[IntArray], values: list[FloatArray]) -> None:
         """New values for all frames after a change of basis; another column may be finite at other candidates."""
-        moved = False
+        moved, again = False, []
         for told, indices, raw in zip(self.told, candidates, values, strict=True):
             unique, inverse = np.unique(indices, return_inverse=True)
             moved = moved or not np.array_equal(unique, told.candidates)
-            told.candidates = unique
-            told.values, _ = combine(raw, None, inverse, len(unique))
+            again.append(replace(told, candidates=unique, values=combine(raw, None, inverse, len(unique))[0]))
+        self.told = again
         if moved:
             self.gp.reset()
             self.gp.tell(
@@ -227,7 +227,7 @@ class Belief:
 
     def snapshot(self) -> Callable[[], Belief]:
         """What is believed now; what is returned makes it, on whatever thread, into a belief of its own."""
-        told = [replace(one) for one in self.told]
+        told = list(self.told)
         hyperparameters = (self.gp.lengthscale, self.gp.variance, self.gp.noise)
         moved, offset, scale, slope = self._moved, self.offset, self.scale, self.slope
 

@@ -153,8 +153,8 @@ class Learner:
         self._since_fit = 0
         if what == "basis":
             assert self._second is not None
-            second, state = self._second(), self.describer.state()
-            self._refit = Refit(self.belief, self.seen, self._configuration, second, state)
+            state = self.describer.state()
+            self._refit = Refit(self.belief, self.seen, self._configuration, self._second, state)
         else:
             self._refit = Refit(self.belief, self.seen, self._configuration)
 

@@ -250,8 +250,8 @@ class _Asking:
     def __call__(self, values: FloatArray) -> int:
         opened = self.opened
         assert opened is not None
-        numbers = [self._recorder.frame_number(step.step) for step in opened.history.steps
-                   if step.state is SiteState.MEASURED]  # fmt: skip
+        journalled = opened.history.steps[:-1]  # the last is being learnt
+        numbers = [self._recorder.frame_number(step.step) for step in journalled if step.state is SiteState.MEASURED]
         frames = [self._recorder.journal.frame(number) for number in numbers if number is not None]
         if opened.newest is not None:  # measured, not yet journalled
             frames.append(opened.newest)

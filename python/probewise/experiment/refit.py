@@ -28,12 +28,12 @@ def fit_basis(describer: Describer, seen: Sequence[Seen], configuration: Configu
 
 
 class Refit:
-    """What a learner asked for: new hyper-parameters, and a new basis before them where `describer` is given.
+    """What a learner asked for: new hyper-parameters, and a new basis before them where `second` is given.
 
     The outcome depends on what is given here alone, not on when it is done: `basis` and its `notices`, `seen` as the
     new basis values them, and `belief`, fitted.
 
-    describer  made for this purpose, as `state` leaves it; None keeps the basis
+    second  makes a describer for this purpose, which begins with `state`; None keeps the basis
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class Refit:
         belief: Belief,
         seen: Sequence[Seen],
         configuration: Configuration,
-        describer: Describer | None = None,
+        second: Callable[[], Describer] | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.seen = [replace(one) for one in seen]
+        self.seen = list(seen)
         self.basis: Basis | None = None
         self.fit: FitRecord | None = None
         self.notices: list[str] = []
         self._make: Callable[[], Belief] = belief.snapshot()
         self._configuration = configuration
-        self._describer = describer
+        self._second = second
         self._state = state
         self._belief: Belief | None = None
         self._thread: threading.Thread | None = None
@@ -58,7 +58,7 @@ class Refit:
 
     @property
     def of_basis(self) -> bool:
-        return self._describer is not None
+        return self._second is not None
 
     @property
     def belief(self) -> Belief:
@@ -86,9 +86,10 @@ class Refit:
     def put_back(self, basis: Basis | None, fit: FitRecord | None) -> None:
         """The same outcome from what was journalled, without fitting."""
         belief = self._make()
-        if self._describer is not None and basis is not None:
-            self._describer.restore(basis[0])
-            tell_anew(self._describer, belief, self.seen)
+        if self._second is not None and basis is not None:
+            describer = self._second()
+            describer.restore(basis[0])
+            self._tell_anew(describer, belief)
         if fit is not None:
             belief.apply(fit)
         self.basis, self.fit, self._belief = basis, fit, belief
@@ -96,12 +97,17 @@ class Refit:
     def _work(self) -> None:
         try:
             belief = self._make()
-            if self._describer is not None and self._state is not None:
-                self._describer.restore(self._state)
-                self.basis, self.notices = fit_basis(self._describer, self.seen, self._configuration)
-                tell_anew(self._describer, belief, self.seen)
+            if self._second is not None and self._state is not None:
+                describer = self._second()
+                describer.restore(self._state)
+                self.basis, self.notices = fit_basis(describer, self.seen, self._configuration)
+                self._tell_anew(describer, belief)
             if len(belief.told) >= FEWEST_TO_FIT:
                 self.fit = belief.fit()
             self._belief = belief
         except BaseException as error:  # noqa: BLE001  raised where the fit is taken
             self._error = error
+
+    def _tell_anew(self, describer: Describer, belief: Belief) -> None:
+        self.seen = [replace(one) for one in self.seen]  # the loop goes on with its own until these are taken
+        tell_anew(describer, belief, self.seen)
