@@ -266,7 +266,6 @@ def main() -> None:
         told=f"{TOLD[0]} to {TOLD[1]}",
         **facts,
         best_window={"p50_ms": best["wall_p50_ms"], "p99_ms": best["wall_p99_ms"]},
-        load=os.getloadavg()[0],
         quoted=QUOTED,
     )
 
