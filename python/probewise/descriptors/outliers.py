@@ -30,7 +30,7 @@ class Bulk:
     def distance(self, points: FloatArray) -> FloatArray:
         """Mahalanobis distance of points (n, k), (n,)."""
         off = (points - self.centre) @ self.whitening.T
-        return np.sqrt(np.einsum("ij,ij->i", off, off))
+        return np.asarray(np.sqrt(np.einsum("ij,ij->i", off, off)))
 
 
 def bulk_of(points: FloatArray) -> Bulk:
