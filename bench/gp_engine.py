@@ -269,6 +269,20 @@ def show(row):
     print(f"{row['what']}: {times}; {rest}", flush=True)
 
 
+def write(out, rows, versions):
+    report = {
+        "question": __doc__.splitlines()[0],
+        "machine": gp_step._cpu(),
+        "threads": 1,
+        "simd_level": _core.simd_level(),
+        "load": os.getloadavg()[0],
+        "versions": {"probewise": pw.__version__, "numpy": np.__version__, **versions},
+        "rows": rows,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="without the million candidates and BoTorch")
@@ -289,6 +303,7 @@ def main():
     def add(row):
         rows.append(row)
         show(row)
+        write(arguments.out, rows, versions)
 
     for n, bar, floor in ((256, 0.25, 0.12), (1024, 0.8, 0.40)):
         add(step_row(128, n, np.float32, "rbf", bar, floor, lattice_peers))
@@ -300,23 +315,12 @@ def main():
     add(step_row(128, 1024, np.float32, "matern52", 5.0, 4.2, cached_peers))
     add(step_row(128, 1024, np.float64, "matern52", None, 8.4, {"numpy cached": NumpyCached}))
     add(batch_row(has_botorch))
+    add(in_a_process(memory_row, 20 if arguments.quick else 200))
     if not arguments.quick:
-        add(in_a_process(million_rows, "separable", "float32", 8.0, 4096, 4080, True) | {"bar_ms": 100.0})
         for precision, lengthscale in (("float32", 8.0), ("float32", 16.0), ("float64", 8.0)):
             row = in_a_process(million_rows, "lazy", precision, lengthscale, 4096, 3600, False)
             add(row | ({"bar_ms": 20.0} if precision == "float32" else {}))
-    add(in_a_process(memory_row, 20 if arguments.quick else 200))
-    report = {
-        "question": __doc__.splitlines()[0],
-        "machine": gp_step._cpu(),
-        "threads": 1,
-        "simd_level": _core.simd_level(),
-        "load": os.getloadavg()[0],
-        "versions": {"probewise": pw.__version__, "numpy": np.__version__, **versions},
-        "rows": rows,
-    }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+        add(in_a_process(million_rows, "separable", "float32", 8.0, 4096, 4080, True) | {"bar_ms": 100.0})
 
 
 if __name__ == "__main__":

@@ -16,33 +16,40 @@ constexpr std::size_t block = column_padding;
 constexpr std::size_t panel = 4 * block;    // columns whose products are taken from the rest at once
 constexpr std::size_t row_run = 3 * block;  // rows of a product that share one pass over its right factor
 
-/// One diagonal block in place; `ld` is the row stride.
+/// One diagonal block in place; `ld` is the row stride. Columns are taken off the rows to their right one after
+/// another, so that the inner loops run along rows.
 void factor_block(double* a, std::size_t ld, std::size_t first) {
-  for (std::size_t i = 0; i < block; ++i) {
-    for (std::size_t j = 0; j <= i; ++j) {
-      double sum = a[i * ld + j];
-      for (std::size_t k = 0; k < j; ++k) sum -= a[i * ld + k] * a[j * ld + k];
-      if (j < i) {
-        a[i * ld + j] = sum / a[j * ld + j];
-      } else if (sum > 0.0 && std::isfinite(sum)) {
-        a[i * ld + i] = std::sqrt(sum);
-      } else {
-        throw NotPositiveDefinite("covariance matrix is not positive definite at row " + std::to_string(first + i));
-      }
+  double column[block];
+  for (std::size_t k = 0; k < block; ++k) {
+    const double pivot = a[k * ld + k];
+    if (!(pivot > 0.0 && std::isfinite(pivot))) {
+      throw NotPositiveDefinite("covariance matrix is not positive definite at row " + std::to_string(first + k));
+    }
+    const double diagonal = std::sqrt(pivot);
+    a[k * ld + k] = diagonal;
+    for (std::size_t i = k + 1; i < block; ++i) column[i] = a[i * ld + k] / diagonal;
+    for (std::size_t i = k + 1; i < block; ++i) {
+      double* row = a + i * ld;
+      const double factor = column[i];
+      row[k] = factor;
+      for (std::size_t j = k + 1; j <= i; ++j) row[j] -= factor * column[j];
     }
   }
 }
 
-/// out (block, block) = inverse of the lower triangular block at `l`.
+/// out (block, block) = inverse of the lower triangular block at `l`, row by row.
 void invert_block(const double* l, std::size_t ld, double* out) {
   std::fill_n(out, block * block, 0.0);
-  for (std::size_t j = 0; j < block; ++j) {
-    out[j * block + j] = 1.0 / l[j * ld + j];
-    for (std::size_t i = j + 1; i < block; ++i) {
-      double sum = 0.0;
-      for (std::size_t k = j; k < i; ++k) sum -= l[i * ld + k] * out[k * block + j];
-      out[i * block + j] = sum / l[i * ld + i];
+  for (std::size_t i = 0; i < block; ++i) {
+    double* row = out + i * block;
+    row[i] = 1.0;
+    for (std::size_t k = 0; k < i; ++k) {
+      const double factor = l[i * ld + k];
+      const double* above = out + k * block;
+      for (std::size_t j = 0; j < block; ++j) row[j] -= factor * above[j];  // zero beyond k
     }
+    const double scale = 1.0 / l[i * ld + i];
+    for (std::size_t j = 0; j <= i; ++j) row[j] *= scale;
   }
 }
 
