@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from probewise._core import acquisition as _core
-from probewise._core.surrogate import Engine
 from probewise.acquisition.functions import POLICY_PARAMETERS, check_parameter, score
 from probewise.acquisition.threshold import otsu_threshold
 from probewise.types import BoolArray, FloatArray, IntArray, Posterior
@@ -57,10 +56,10 @@ def choose(
     cost_weight = check_parameter("cost_weight", cost_weight)
     charge = _cost(cost, size)
     key = _key(key)
-    engine = getattr(posterior, "engine", None)
-    if isinstance(acquisition, str) and isinstance(engine, Engine):
+    engine: Any = getattr(posterior, "engine", None)
+    if isinstance(acquisition, str) and callable(getattr(engine, "choose", None)):
         known = policy_parameters(posterior, acquisition, parameters)
-        chosen = engine.choose(
+        chosen: IntArray = engine.choose(
             acquisition, known, int(q), mask, allow_told, charge, cost_weight, key, method == "believer"
         )
         if chosen.size == 0:

@@ -92,10 +92,13 @@ class Told:
 class Belief:
     """The Gaussian process over the candidates, in standardised values.
 
+    device  of the Gaussian process
     offset  what is subtracted, and so the prior mean of places not measured: the values' "level" or the "lowest"
     """
 
-    def __init__(self, candidates: Candidates, table: SurrogateTable, offset: Offset = "level") -> None:
+    def __init__(
+        self, candidates: Candidates, table: SurrogateTable, offset: Offset = "level", device: str = "cpu"
+    ) -> None:
         from probewise.surrogate import GaussianProcess
 
         self.candidates = candidates
@@ -109,6 +112,7 @@ class Belief:
             lengthscale=table.lengthscale,
             noise=table.noise,
             precision=table.precision,
+            device=device,
         )
 
     def tell(self, site: int, candidates: IntArray, values: FloatArray, variance: FloatArray | None = None) -> None:

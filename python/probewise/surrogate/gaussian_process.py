@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from probewise._core.surrogate import Engine
+from probewise.device import choose_device, cuda_module, parse_device
 from probewise.shown import Shown, axes_or_new
+from probewise.surrogate.device_engine import DeviceEngine
 from probewise.surrogate.fit import FitResult, fit_hyperparameters, length_unit
 from probewise.types import FloatArray, IntArray, Lattice
 
@@ -28,8 +30,12 @@ class GaussianProcess(Shown):
     mean         prior mean, a constant
     alpha        shape of the rq kernel (large: tends to rbf); the others ignore it
     precision    "float64", or "float32" for V, products and maps; factor and solves are always float64
-    device       "cpu"
-    raises       ValueError or TypeError naming the argument
+    device       "cpu"; "cuda" or "cuda:N" keeps the maps on a device (factor and solves stay with the host); "auto" is
+                 the CPU: from how many candidates a device pays has not been measured
+    raises       ValueError or TypeError naming the argument, ConfigurationError for a device that is not there
+
+    On a device `mean` and `std` are copies, current when read, and `sample` is refused. When the device is lost the
+    call is repeated on the CPU with all that was told; `notices` says so.
 
     A lattice with rbf or a product kernel takes the separable plan: O(n^2) memory, V is never stored. All others
     keep V, (n, c). A second value at a told candidate is a replicate: a further row of the same covariance.
@@ -47,12 +53,11 @@ class GaussianProcess(Shown):
         mean: float = 0.0,
         alpha: float = 1.0,
         precision: Literal["float64", "float32"] = "float64",
-        device: Literal["cpu"] = "cpu",
+        device: str = "cpu",
     ) -> None:
         if precision not in ("float64", "float32"):
             raise ValueError(f"precision is {precision!r}, expected 'float64' or 'float32'")
-        if device != "cpu":
-            raise ValueError(f"device is {device!r}, expected 'cpu'")
+        taken = choose_device("cpu" if parse_device(device) == "auto" else device)
         single = precision == "float32"
         if isinstance(candidates, Lattice):
             axes = 2
@@ -66,20 +71,32 @@ class GaussianProcess(Shown):
         scales = _lengthscales(lengthscale, axes)
         numbers = (_number("variance", variance), _number("noise", noise), _number("mean", mean))
         shape = _number("alpha", alpha)
-        if isinstance(candidates, Lattice):
-            self._engine = Engine.lattice(
-                *candidates.shape, *candidates.spacing, kernel, scales, *numbers, shape, single
-            )
-        else:
-            self._engine = Engine.points(candidates, kernel, scales, *numbers, shape, single)
+        self._separable = isinstance(candidates, Lattice) and (kernel == "rbf" or kernel.startswith("product-"))
+
+        def make(engine: Any, *where: int) -> Any:
+            settings = (kernel, scales, *numbers, shape, single, *where)
+            if isinstance(candidates, Lattice):
+                return engine.lattice(*candidates.shape, *candidates.spacing, *settings)
+            return engine.points(candidates, *settings)
+
+        self._engine: Engine | DeviceEngine = (
+            make(Engine)
+            if taken.number is None
+            else DeviceEngine(make(cuda_module().Surrogate, taken.number, 0), lambda: make(Engine))
+        )
         self._candidates = candidates
         self._kernel = kernel
         self._mean_constant = numbers[2]
         self._alpha = shape
         self._fitted = False
         self._length_unit: float | None = None
-        self._map_mean = self._engine.mean
-        self._map_std = self._engine.std
+        self._keep_views()
+
+    def _keep_views(self) -> None:
+        """Views of maps in this memory are taken once; those on a device are copied when they are read."""
+        engine = self._engine if isinstance(self._engine, Engine) else None
+        self._map_mean = None if engine is None else engine.mean
+        self._map_std = None if engine is None else engine.std
 
     def tell(
         self,
@@ -123,12 +140,12 @@ class GaussianProcess(Shown):
     @property
     def mean(self) -> FloatArray:
         """Posterior mean (c,), a read-only view that `tell` updates; float32 when `precision` is."""
-        return self._map_mean
+        return self._engine.mean if self._map_mean is None else self._map_mean
 
     @property
     def std(self) -> FloatArray:
         """Posterior standard deviation (c,) of the latent function, without noise; a view like `mean`."""
-        return self._map_std
+        return self._engine.std if self._map_std is None else self._map_std
 
     def set_values(self, values: FloatArray) -> None:
         """Replace all told values (n,), in the order told, and keep the factor and the noise of each."""
@@ -198,17 +215,16 @@ class GaussianProcess(Shown):
         copy = GaussianProcess.__new__(GaussianProcess)
         copy.__dict__.update(self.__dict__)
         copy._engine = self._engine.copy()
-        copy._map_mean = copy._engine.mean
-        copy._map_std = copy._engine.std
-        copy._engine.tell_one(where, float(self._map_mean[where]), 0.0)
+        copy._keep_views()
+        copy._engine.tell_one(where, float(self.mean[where]), 0.0)
         return copy
 
     def bound(self, tile: slice) -> tuple[float, float]:
         """The largest mean and the largest deviation over a run of candidates."""
-        mean = self._map_mean[tile]
+        mean = self.mean[tile]
         if mean.size == 0:
             raise ValueError(f"tile is {tile}, expected at least one of {self._engine.size} candidates")
-        return float(mean.max()), float(self._map_std[tile].max())
+        return float(mean.max()), float(self.std[tile].max())
 
     @property
     def candidates(self) -> Lattice | FloatArray:
@@ -247,7 +263,17 @@ class GaussianProcess(Shown):
 
     @property
     def plan(self) -> Literal["separable", "cached"]:
-        return "separable" if self._engine.separable else "cached"
+        return "separable" if self._separable else "cached"
+
+    @property
+    def device(self) -> str:
+        """Where the maps are now: "cpu" or "cuda"."""
+        return "cuda" if isinstance(self._engine, DeviceEngine) and self._engine.on_device else "cpu"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What became of a device that was lost."""
+        return self._engine.notices if isinstance(self._engine, DeviceEngine) else ()
 
     @property
     def jitter(self) -> float:
@@ -257,11 +283,11 @@ class GaussianProcess(Shown):
     @property
     def exact_samples(self) -> bool:
         """False when `sample` draws the prior from random Fourier features."""
-        return self._engine.exact_samples
+        return isinstance(self._engine, Engine) and self._engine.exact_samples
 
     @property
-    def engine(self) -> Engine:
-        """The compiled engine that owns the step; `choose` takes its fused path through it."""
+    def engine(self) -> Engine | DeviceEngine:
+        """What owns the step; `choose` takes its fused path through it."""
         return self._engine
 
     def plot(self, which: Literal["mean", "std"] = "mean", *, axes: Axes | None = None) -> Axes:
