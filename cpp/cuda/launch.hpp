@@ -77,19 +77,20 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, int threads, Stre
   check_launch(name);
   static std::mutex one_at_a_time;  // shared memory is static
   const std::scoped_lock lock(one_at_a_time);
-  for (unsigned block = 0; block < grid.x * grid.y; ++block) {
-    std::barrier<> barrier(threads);
-    std::vector<std::jthread> running;
-    for (int thread = 0; thread < threads; ++thread) {
-      running.emplace_back([&, thread] {
-        threadIdx = dim3(static_cast<unsigned>(thread));
+  std::barrier<> barrier(threads);
+  std::vector<std::jthread> running;
+  for (int thread = 0; thread < threads; ++thread) {
+    running.emplace_back([&, thread] {
+      threadIdx = dim3(static_cast<unsigned>(thread));
+      blockDim = dim3(static_cast<unsigned>(threads));
+      gridDim = grid;
+      block_barrier = &barrier;
+      for (unsigned block = 0; block < grid.x * grid.y; ++block) {
         blockIdx = dim3(block % grid.x, block / grid.x);
-        blockDim = dim3(static_cast<unsigned>(threads));
-        gridDim = grid;
-        block_barrier = &barrier;
         kernel(static_cast<P>(arguments)...);
-      });
-    }
+        barrier.arrive_and_wait();  // the next block has the same shared memory
+      }
+    });
   }
 }
 
