@@ -132,7 +132,7 @@ def test_the_emulated_device_lost_at_any_call(device):
     if not cuda_module().emulated():
         pytest.skip("a device cannot be lost on purpose")
     expected = live(process("cpu"), 3)
-    for calls in range(0, 40, 3):
+    for calls in range(0, 24, 3):
         gp = process(device)
         cuda_module().lose_device_after(calls)
         try:
