@@ -7,7 +7,7 @@ further for some processor minutes on the images of the other three folds among 
 networks; thresholds, and width and threshold of the Laplacian, are those that are best on the images trained on. F1 at
 6 px of all images together; 95 % intervals by drawing images anew. `label_contrast` tells how bright an image is where
 its labels are; near 0 the labels belong to something that is not to be seen.
-Run: python models/evaluate_folds.py --fast build/atoms-rendered.pt --unet build/unet-rendered.pt [--minutes 1.2]
+Run: python models/evaluate_folds.py --fast build/atoms-rendered.pt --unet build/unet-rendered.pt [--minutes 4]
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fast", type=Path, required=True, help="weights that saw no real image")
     parser.add_argument("--unet", type=Path, help="weights of the reference that saw no real image")
-    parser.add_argument("--minutes", type=float, default=1.2, help="processor minutes in each fold")
+    parser.add_argument("--minutes", type=float, default=4.0, help="processor minutes in each fold")
     parser.add_argument("--frames", type=Path, default=ROOT / "build" / "frames")
     parser.add_argument("--json", type=Path, default=ROOT / "bench" / "results" / "atoms_folds.json")
     arguments = parser.parse_args()
