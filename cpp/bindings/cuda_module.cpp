@@ -217,6 +217,9 @@ void bind_surrogate(py::module_& module) {
       .def_property_readonly("lengthscale", [](const Surrogate& self) { return self.hyperparameters().lengthscale; })
       .def_property_readonly("variance", [](const Surrogate& self) { return self.hyperparameters().variance; })
       .def_property_readonly("noise", [](const Surrogate& self) { return self.hyperparameters().noise; })
+      .def_property_readonly(
+          "plan",
+          [](const Surrogate& self) { return self.plan() == probewise::Plan::separable ? "separable" : "cached"; })
       .def_property_readonly("jitter", &Surrogate::jitter);
 }
 

@@ -20,9 +20,11 @@ double dot(std::span<const double> a, std::span<const double> b) {
   return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
 }
 
+bool separates(const Candidates& candidates, Kernel kernel) { return candidates.is_lattice() && is_separable(kernel); }
+
 template <class T>
 std::unique_ptr<PosteriorMaps<T>> make_maps(const Candidates& candidates, Kernel kernel, double alpha) {
-  if (candidates.is_lattice() && is_separable(kernel)) return separable_maps<T>(candidates, kernel);
+  if (separates(candidates, kernel)) return separable_maps<T>(candidates, kernel);
   return cached_maps<T>(candidates, kernel, alpha);
 }
 
@@ -203,6 +205,8 @@ void Surrogate::reset() {
   truncate(0);
   rebuild();
 }
+
+Plan Surrogate::plan() const noexcept { return separates(candidates_, kernel_) ? Plan::separable : Plan::cached; }
 
 double Surrogate::log_marginal_likelihood() const {
   double log_determinant = 0.0;

@@ -39,6 +39,7 @@ class Surrogate {
   const void* device_deviation() const noexcept;
 
   const Candidates& candidates() const noexcept { return candidates_; }
+  Plan plan() const noexcept;
   const Hyperparameters& hyperparameters() const noexcept { return hyperparameters_; }
   Precision precision() const noexcept { return precision_; }
   std::span<const std::int64_t> indices() const noexcept { return told_; }

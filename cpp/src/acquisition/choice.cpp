@@ -9,19 +9,22 @@
 
 namespace probewise {
 
+void BestChoice::offer(std::int64_t candidate, double offered) noexcept {
+  if (index >= 0 && offered < score) return;
+  const std::uint64_t offered_rank = tie_rank(key, static_cast<std::size_t>(candidate));
+  if (index >= 0 && offered == score && offered_rank >= rank) return;
+  index = candidate;
+  score = offered;
+  rank = offered_rank;
+}
+
 std::int64_t choose_best(std::span<const double> scores, std::span<const std::uint8_t> blocked, ChoiceKey key) {
   const double largest = acquisition_loops().largest(scores.size(), scores.data(), blocked.data());
-  std::int64_t chosen = -1;
-  std::uint64_t chosen_rank = 0;
+  BestChoice best{key};
   for (std::size_t j = 0; j < scores.size(); ++j) {
-    if (scores[j] != largest || blocked[j] != 0) continue;
-    const std::uint64_t rank = tie_rank(key, j);
-    if (chosen < 0 || rank < chosen_rank) {
-      chosen = static_cast<std::int64_t>(j);
-      chosen_rank = rank;
-    }
+    if (scores[j] == largest && blocked[j] == 0) best.offer(static_cast<std::int64_t>(j), scores[j]);
   }
-  return chosen;
+  return best.index;
 }
 
 void charge(std::span<double> scores, std::span<const double> cost, double weight) {

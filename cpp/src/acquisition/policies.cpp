@@ -104,4 +104,30 @@ void score(Policy policy, const PolicyParameters& parameters, std::span<const fl
   score_maps(policy, parameters, mean, deviation, scores);
 }
 
+double largest_score(Policy policy, const PolicyParameters& parameters, double low, double high,
+                     double deviation) noexcept {
+  switch (policy) {
+    case Policy::upper_confidence_bound:
+      return high + parameters.beta * deviation;
+    case Policy::straddle:
+      return parameters.beta * deviation -
+             std::fmax(std::fmax(low - parameters.threshold, parameters.threshold - high), 0.0);
+    case Policy::expected_improvement:
+      return expected_improvement(high, deviation, parameters);
+    case Policy::log_expected_improvement:
+      return log_expected_improvement(high, deviation, parameters);
+    case Policy::probability_of_improvement:  // over the incumbent a smaller deviation scores more
+      return high - parameters.best - parameters.xi > 0.0 ? 1.0
+                                                          : probability_of_improvement(high, deviation, parameters);
+    case Policy::target_probability: {
+      const double apart = std::fmax(parameters.low - high, low - parameters.high);
+      if (apart < 0.0) return 1.0;
+      return deviation > 0.0 ? normal_below(-apart / deviation) : 0.0;
+    }
+    case Policy::max_std:
+      break;
+  }
+  return deviation;
+}
+
 }  // namespace probewise

@@ -3,20 +3,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
 #include "probewise/errors.hpp"
+#include "probewise/surrogate/dense.hpp"
 #include "surrogate/level.hpp"
 #include "surrogate/maps.hpp"
+#include "surrogate/pivot.hpp"
+#include "surrogate/tiles.hpp"
 
 namespace probewise {
 
 namespace {
 
-// In units of the variance. Rounding leaves 1e-13 or so in a squared pivot that is zero in exact arithmetic.
-constexpr double smallest_pivot = 1e-11;
-constexpr double jitter_ladder[] = {1e-10, 1e-8, 1e-6};
+constexpr std::size_t blocked_from = 64;  // told values; below, row by row takes microseconds
 
 void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
   if (entries != indices) {
@@ -28,13 +30,14 @@ void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
 }  // namespace
 
 GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperparameters hyperparameters,
-                                 double mean_constant, double alpha, Precision precision)
+                                 double mean_constant, double alpha, Precision precision, std::optional<Plan> plan)
     : candidates_(std::move(candidates)),
       kernel_(kernel),
       hyperparameters_(std::move(hyperparameters)),
       mean_constant_(mean_constant),
       alpha_(alpha),
       precision_(precision),
+      plan_(plan.value_or(plan_for(candidates_, kernel))),
       prior_(candidates_, kernel, alpha) {
   check_hyperparameters(hyperparameters_, candidates_.axes());
   if (!std::isfinite(mean_constant)) {
@@ -43,7 +46,7 @@ GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperpara
   if (!(alpha >= 1e-3 && alpha <= 1e3)) {
     throw std::invalid_argument("alpha is " + std::to_string(alpha) + ", expected 0.001 to 1000");
   }
-  maps_ = make_maps(candidates_, kernel, alpha, precision);
+  maps_ = make_maps(candidates_, kernel, alpha, precision, plan_);
   rebuild();
 }
 
@@ -54,14 +57,15 @@ GaussianProcess::GaussianProcess(const GaussianProcess& other)
       mean_constant_(other.mean_constant_),
       alpha_(other.alpha_),
       precision_(other.precision_),
+      plan_(other.plan_),
       factor_(other.factor_),
       told_(other.told_),
       values_(other.values_),
       noise_(other.noise_),
       z_(other.z_),
+      jitters_(other.jitters_),
       maps_(other.maps_->clone()),
-      prior_(other.prior_),
-      jitter_(other.jitter_) {}
+      prior_(other.prior_) {}
 
 GaussianProcess::GaussianProcess(GaussianProcess&&) noexcept = default;
 GaussianProcess::~GaussianProcess() = default;
@@ -108,19 +112,8 @@ void GaussianProcess::append(std::int64_t index, double value, double noise) {
   maps_->covariance(told_, index, row_);
   factor_.solve_forward(row_);
   const auto dot = surrogate_loops().dot;
-  double pivot = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance - dot(n, row_.data(), row_.data());
-  if (!(pivot > smallest_pivot)) {
-    const auto rung = std::find_if(std::begin(jitter_ladder), std::end(jitter_ladder),
-                                   [pivot](double step) { return pivot + step > smallest_pivot; });
-    if (rung == std::end(jitter_ladder)) {
-      throw NotPositiveDefinite("covariance of the told values is not positive definite at value " + std::to_string(n) +
-                                " (candidate " + std::to_string(index) +
-                                "), a jitter of 1e-6 of the variance included");
-    }
-    pivot += *rung;
-    jitter_ = std::max(jitter_, *rung);
-  }
-  const double diagonal = std::sqrt(pivot);
+  const double own = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance;
+  const auto [diagonal, jitter] = pivot_of(own - dot(n, row_.data(), row_.data()), n, index);
   const double z = (value - mean_constant_ - dot(n, row_.data(), z_.data())) / diagonal;
   if (maps_->wants_backward_solve()) {
     weight_.assign(row_.begin(), row_.end());
@@ -131,6 +124,7 @@ void GaussianProcess::append(std::int64_t index, double value, double noise) {
   }
   factor_.append(row_, diagonal);
   z_.push_back(z);
+  jitters_.push_back(jitter);
   told_.push_back(index);
   values_.push_back(value);
   noise_.push_back(noise);
@@ -143,12 +137,49 @@ void GaussianProcess::rebuild() {
   values_.clear();
   noise_.clear();
   z_.clear();
+  jitters_.clear();
   factor_.truncate(0);
-  jitter_ = 0.0;
   const double amplitude = std::sqrt(hyperparameters_.variance);
   maps_->restart(hyperparameters_.lengthscale, mean_constant_, amplitude);
-  for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i], noise[i]);
+  if (told.size() < blocked_from || !rebuild_blocked(told, values, noise)) {
+    for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i], noise[i]);
+  }
   maps_->update_deviation(amplitude);
+}
+
+bool GaussianProcess::rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
+                                      const std::vector<double>& noise) {
+  const std::size_t n = told.size(), order = padded_order(n), stride = row_stride(order);
+  std::vector<double> lower(order * stride, 0.0), inverse(order * stride);
+  for (std::size_t i = 0; i < order; ++i) {
+    double& diagonal = lower[i * stride + i];
+    diagonal = 1.0;
+    if (i >= n) continue;
+    maps_->covariance(std::span(told).first(i), told[i], std::span(lower).subspan(i * stride, i));
+    diagonal += (hyperparameters_.noise + noise[i]) / hyperparameters_.variance;
+  }
+  try {
+    cholesky(lower, order);
+  } catch (const NotPositiveDefinite&) {
+    return false;  // row by row a jitter is found
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const double diagonal = lower[i * stride + i];
+    if (!(diagonal * diagonal > smallest_pivot)) return false;
+    std::fill_n(lower.begin() + static_cast<std::ptrdiff_t>(i * stride + i + 1), order - i - 1, 0.0);
+  }
+  factor_.reserve(n);
+  for (std::size_t i = 0; i < n; ++i) factor_.append(std::span(lower).subspan(i * stride, i), lower[i * stride + i]);
+  z_.resize(n);
+  std::transform(values.begin(), values.end(), z_.begin(), [this](double y) { return y - mean_constant_; });
+  factor_.solve_forward(z_);
+  invert_lower(lower, order, inverse);
+  maps_->append_all(told, lower, inverse, order, z_);
+  told_ = told;
+  values_ = values;
+  noise_ = noise;
+  jitters_.assign(n, 0.0);
+  return true;
 }
 
 void GaussianProcess::set_values(std::span<const double> values) {
@@ -198,6 +229,7 @@ void GaussianProcess::reserve(std::size_t rows) {
   values_.reserve(rows);
   noise_.reserve(rows);
   z_.reserve(rows);
+  jitters_.reserve(rows);
   row_.reserve(rows);
   weight_.reserve(rows);
 }
@@ -239,7 +271,6 @@ void GaussianProcess::sample(std::uint64_t key, std::uint64_t stream, std::span<
 
 void GaussianProcess::remember() {
   remembered_ = told_.size();
-  remembered_jitter_ = jitter_;
   maps_->remember();
 }
 
@@ -249,12 +280,35 @@ void GaussianProcess::rewind() {
   values_.resize(remembered_);
   noise_.resize(remembered_);
   z_.resize(remembered_);
-  jitter_ = remembered_jitter_;
+  jitters_.resize(remembered_);
   maps_->rewind(remembered_);
 }
 
-MapView GaussianProcess::mean() const noexcept { return maps_->mean(); }
-MapView GaussianProcess::deviation() const noexcept { return maps_->deviation(); }
-Plan GaussianProcess::plan() const noexcept { return plan_for(candidates_, kernel_); }
+double GaussianProcess::jitter() const noexcept {
+  return jitters_.empty() ? 0.0 : *std::max_element(jitters_.begin(), jitters_.end());
+}
+
+MapView GaussianProcess::mean() const { return maps_->mean(); }
+MapView GaussianProcess::deviation() const { return maps_->deviation(); }
+double GaussianProcess::mean_at(std::int64_t index) const { return maps_->mean_at(index); }
+Tiles* GaussianProcess::tiles() const noexcept { return maps_->tiles(); }
+
+double GaussianProcess::largest_told_mean() const {
+  if (told_.empty()) return mean_constant_;
+  double largest = -std::numeric_limits<double>::infinity();
+  const Tiles* tiles = maps_->tiles();
+  if (tiles == nullptr) {
+    const MapView map = maps_->mean();
+    for (const std::int64_t index : told_) largest = std::max(largest, map[static_cast<std::size_t>(index)]);
+    return largest;
+  }
+  // (K + N) alpha = y - m, so that the mean at a told site is y - N alpha.
+  const std::span<const double> alpha = tiles->weights();
+  for (std::size_t i = 0; i < told_.size(); ++i) {
+    const double nugget = (hyperparameters_.noise + noise_[i]) / hyperparameters_.variance + jitters_[i];
+    largest = std::max(largest, values_[i] - nugget * alpha[i]);
+  }
+  return largest;
+}
 
 }  // namespace probewise

@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "probewise/surrogate/dense.hpp"
 #include "surrogate/loops.hpp"
 #include "surrogate/maps.hpp"
 
@@ -48,5 +49,16 @@ struct MapState {
     }
   }
 };
+
+/// `append` for every row, its weights w = L^-T l read off the inverse factor, whose row is (-w, 1) / diagonal.
+inline void append_by_inverse(Maps& maps, std::span<const std::int64_t> told, std::span<const double> inverse,
+                              std::size_t order, std::span<const double> z) {
+  std::vector<double> weight(told.size());
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    const double* row = inverse.data() + i * row_stride(order);
+    for (std::size_t j = 0; j < i; ++j) weight[j] = -row[j] / row[i];
+    maps.append(told.first(i), told[i], std::span(weight).first(i), 1.0 / row[i], z[i]);
+  }
+}
 
 }  // namespace probewise

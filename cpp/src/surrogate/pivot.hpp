@@ -8,6 +8,9 @@
 
 namespace probewise {
 
+// In units of the variance. Rounding leaves 1e-13 or so in a squared pivot that is zero in exact arithmetic.
+inline constexpr double smallest_pivot = 1e-11;
+
 /// The diagonal of a new row of the factor, and the jitter that it needed, in units of the variance.
 struct Pivot {
   double diagonal, jitter;
@@ -15,10 +18,8 @@ struct Pivot {
 
 /// From the squared pivot that the row leaves over. Throws NotPositiveDefinite when no jitter of the ladder helps.
 inline Pivot pivot_of(double squared, std::size_t row, std::int64_t index) {
-  // In units of the variance. Rounding leaves 1e-13 or so in a squared pivot that is zero in exact arithmetic.
-  constexpr double smallest = 1e-11;
   for (const double jitter : {0.0, 1e-10, 1e-8, 1e-6}) {
-    if (squared + jitter > smallest) return {std::sqrt(squared + jitter), jitter};
+    if (squared + jitter > smallest_pivot) return {std::sqrt(squared + jitter), jitter};
   }
   throw NotPositiveDefinite("covariance of the told values is not positive definite at value " + std::to_string(row) +
                             " (candidate " + std::to_string(index) + "), a jitter of 1e-6 of the variance included");

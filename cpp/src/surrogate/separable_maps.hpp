@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "surrogate/axis_tables.hpp"
 #include "surrogate/map_state.hpp"
 
 namespace probewise {
@@ -15,8 +16,7 @@ template <class T>
 class SeparableMaps final : public Maps {
  public:
   SeparableMaps(const Candidates& candidates, Kernel kernel)
-      : candidates_(candidates),
-        kernel_(kernel),
+      : exact_(candidates, kernel),
         rows_(candidates.rows()),
         cols_(candidates.cols()),
         width_(padded_columns(cols_)),
@@ -26,27 +26,16 @@ class SeparableMaps final : public Maps {
         spread_(rows_ * rows_),
         lines_(rows_ * stride_),
         explained_(rows_ * stride_) {
-    for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
-      exact_[axis].resize(2 * (axis == 0 ? rows_ : cols_) - 1);
-      table_[axis].resize(exact_[axis].size());
-    }
+    for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) table_[axis].resize(exact_.values(axis).size());
     if constexpr (!LoopsOf<T>::wide) narrow_lines_.resize(lines_.size());
   }
 
   std::unique_ptr<Maps> clone() const override { return std::make_unique<SeparableMaps>(*this); }
 
   void restart(std::span<const double> lengthscale, double constant, double amplitude) override {
+    exact_.tabulate(lengthscale);
     for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
-      const std::size_t length = axis == 0 ? rows_ : cols_;
-      std::vector<double> offset(2 * length - 1);
-      for (std::size_t i = 0; i < offset.size(); ++i) {
-        offset[i] =
-            (static_cast<double>(i) - static_cast<double>(length - 1)) * candidates_.spacing(axis) / lengthscale[axis];
-      }
-      const double origin = 0.0;
-      surrogate_loops().kernel_row(static_cast<int>(kernel_), 1.0, 1, offset.size(), offset.data(), 0, &origin,
-                                   exact_[axis].data(), nullptr);
-      std::transform(exact_[axis].begin(), exact_[axis].end(), table_[axis].begin(),
+      std::transform(exact_.values(axis).begin(), exact_.values(axis).end(), table_[axis].begin(),
                      [](double value) { return static_cast<T>(value); });
     }
     std::fill(line_of_row_.begin(), line_of_row_.end(), -1);
@@ -55,11 +44,8 @@ class SeparableMaps final : public Maps {
     state_.restart(constant, amplitude);
   }
 
-  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) const override {
-    const std::size_t row = row_of(index), col = col_of(index);
-    const double* along_rows = exact_[0].data() + (rows_ - 1 - row);
-    const double* along_cols = exact_[1].data() + (cols_ - 1 - col);
-    for (std::size_t i = 0; i < told.size(); ++i) out[i] = along_rows[row_of(told[i])] * along_cols[col_of(told[i])];
+  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) override {
+    exact_.covariance(told, index, out);
   }
 
   bool wants_backward_solve() const noexcept override { return true; }
@@ -77,6 +63,11 @@ class SeparableMaps final : public Maps {
     add_line(row, told.size());
   }
 
+  void append_all(std::span<const std::int64_t> told, std::span<const double>, std::span<const double> inverse,
+                  std::size_t order, std::span<const double> z) override {
+    append_by_inverse(*this, told, inverse, order, z);
+  }
+
   void set_mean(std::span<const std::int64_t> told, std::span<const double> alpha, std::span<const double>,
                 double constant) override {
     explain(told, alpha);
@@ -88,12 +79,12 @@ class SeparableMaps final : public Maps {
   }
 
   void add_covariances(std::span<const std::int64_t> told, std::span<const double> alpha,
-                       std::span<double> out) const override {
+                       std::span<double> out) override {
     std::vector<double> lines(row_of_line_.size() * stride_);
     gather(told, alpha, lines);
     for (std::size_t r = 0; r < rows_; ++r) {
       for (std::size_t line = 0; line < row_of_line_.size(); ++line) {
-        surrogate_loops().axpy(cols_, exact_[0][rows_ - 1 + r - row_of_line_[line]], lines.data() + line * stride_,
+        surrogate_loops().axpy(cols_, exact_.from(0, row_of_line_[line])[r], lines.data() + line * stride_,
                                out.data() + r * cols_);
       }
     }
@@ -117,8 +108,8 @@ class SeparableMaps final : public Maps {
     }
   }
 
-  MapView mean() const noexcept override { return state_.view(state_.mean); }
-  MapView deviation() const noexcept override { return state_.view(state_.deviation); }
+  MapView mean() override { return state_.view(state_.mean); }
+  MapView deviation() override { return state_.view(state_.deviation); }
 
  private:
   std::size_t row_of(std::int64_t index) const noexcept { return static_cast<std::size_t>(index) / cols_; }
@@ -138,8 +129,7 @@ class SeparableMaps final : public Maps {
     std::fill_n(lines.begin(), row_of_line_.size() * stride_, 0.0);
     for (std::size_t i = 0; i < told.size(); ++i) {
       const auto line = static_cast<std::size_t>(line_of_row_[row_of(told[i])]);
-      surrogate_loops().axpy(cols_, weight[i], exact_[1].data() + (cols_ - 1 - col_of(told[i])),
-                             lines.data() + line * stride_);
+      surrogate_loops().axpy(cols_, weight[i], exact_.from(1, col_of(told[i])), lines.data() + line * stride_);
     }
   }
 
@@ -157,13 +147,11 @@ class SeparableMaps final : public Maps {
     }
   }
 
-  Candidates candidates_;
-  Kernel kernel_;
+  AxisTables exact_;
   // One cache line more than the width: at a power of two all lines of a column would share a few cache sets.
   std::size_t rows_, cols_, width_, stride_;
   MapState<T> state_;
-  std::array<std::vector<double>, 2> exact_;  // kernel along an axis at offsets -(length - 1) .. length - 1
-  std::array<std::vector<T>, 2> table_;
+  std::array<std::vector<T>, 2> table_;  // `exact_` in the precision of the maps
   std::vector<std::ptrdiff_t> line_of_row_;
   std::vector<std::size_t> row_of_line_, first_use_;
   std::vector<T> spread_;

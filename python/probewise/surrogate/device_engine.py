@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,14 @@ class DeviceEngine:
 
     def sample(self, key: tuple[int, int]) -> npt.NDArray[np.float64]:
         raise ValueError(f"a draw of key {key} was asked for on a CUDA device, expected device='cpu'")
+
+    def mean_at(self, index: int) -> float:
+        return float(self.mean[index])
+
+    def largest_told_mean(self) -> float:
+        """Of all candidates when none is told."""
+        told = self.indices
+        return float(self.mean[told].max() if len(told) else self.mean.max())
 
     def copy(self) -> Engine:
         """On the CPU."""
@@ -103,6 +111,11 @@ class DeviceEngine:
     @property
     def noise(self) -> float:
         return float(self._host.noise)
+
+    @property
+    def plan(self) -> Literal["separable", "cached", "lazy"]:
+        plan: Literal["separable", "cached", "lazy"] = self._host.plan
+        return plan
 
     @property
     def jitter(self) -> float:

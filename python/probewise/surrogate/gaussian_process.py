@@ -38,7 +38,9 @@ class GaussianProcess(Shown):
     call is repeated on the CPU with all that was told; `notices` says so.
 
     A lattice with rbf or a product kernel takes the separable plan: O(n^2) memory, V is never stored. All others
-    keep V, (n, c). A second value at a told candidate is a replicate: a further row of the same covariance.
+    keep V, (n, c). From 131,072 candidates on the separable plan is lazy: a choice looks only at the tiles of the
+    lattice that can hold the best candidate, the others take told values later, and `mean` and `std` bring all up to
+    date and are then copies. A second value at a told candidate is a replicate: a further row of the same covariance.
     Values are never standardised here.
     """
 
@@ -71,7 +73,6 @@ class GaussianProcess(Shown):
         scales = _lengthscales(lengthscale, axes)
         numbers = (_number("variance", variance), _number("noise", noise), _number("mean", mean))
         shape = _number("alpha", alpha)
-        self._separable = isinstance(candidates, Lattice) and (kernel == "rbf" or kernel.startswith("product-"))
 
         def make(engine: Any, *where: int) -> Any:
             settings = (kernel, scales, *numbers, shape, single, *where)
@@ -91,12 +92,6 @@ class GaussianProcess(Shown):
         self._fitted = False
         self._length_unit: float | None = None
         self._keep_views()
-
-    def _keep_views(self) -> None:
-        """Views of maps in this memory are taken once; those on a device are copied when they are read."""
-        engine = self._engine if isinstance(self._engine, Engine) else None
-        self._map_mean = None if engine is None else engine.mean
-        self._map_std = None if engine is None else engine.std
 
     def tell(
         self,
@@ -139,12 +134,15 @@ class GaussianProcess(Shown):
 
     @property
     def mean(self) -> FloatArray:
-        """Posterior mean (c,), a read-only view that `tell` updates; float32 when `precision` is."""
+        """Posterior mean (c,), a read-only view that `tell` updates; float32 when `precision` is.
+
+        On the lazy plan a copy of the mean as it is now.
+        """
         return self._engine.mean if self._map_mean is None else self._map_mean
 
     @property
     def std(self) -> FloatArray:
-        """Posterior standard deviation (c,) of the latent function, without noise; a view like `mean`."""
+        """Posterior standard deviation (c,) of the latent function, without noise; a view or copy like `mean`."""
         return self._engine.std if self._map_std is None else self._map_std
 
     def set_values(self, values: FloatArray) -> None:
@@ -216,7 +214,7 @@ class GaussianProcess(Shown):
         copy.__dict__.update(self.__dict__)
         copy._engine = self._engine.copy()
         copy._keep_views()
-        copy._engine.tell_one(where, float(self.mean[where]), 0.0)
+        copy._engine.tell_one(where, self._engine.mean_at(where), 0.0)
         return copy
 
     def bound(self, tile: slice) -> tuple[float, float]:
@@ -262,8 +260,8 @@ class GaussianProcess(Shown):
         return self._mean_constant
 
     @property
-    def plan(self) -> Literal["separable", "cached"]:
-        return "separable" if self._separable else "cached"
+    def plan(self) -> Literal["separable", "cached", "lazy"]:
+        return self._engine.plan
 
     @property
     def device(self) -> str:
@@ -312,6 +310,12 @@ class GaussianProcess(Shown):
         axes.set(title=f"posterior {which}")
         return axes
 
+    def _keep_views(self) -> None:
+        """Views are taken once; maps on a device, and those of the lazy plan, are copied when they are read."""
+        views = isinstance(self._engine, Engine) and self._engine.plan != "lazy"
+        self._map_mean = self._engine.mean if views else None
+        self._map_std = self._engine.std if views else None
+
     def _facts(self) -> dict[str, Any]:
         shape = self._candidates.shape
         return {
@@ -328,7 +332,10 @@ class GaussianProcess(Shown):
         return self._candidates.points() if isinstance(self._candidates, Lattice) else self._candidates
 
     def _told_points(self) -> FloatArray:
-        return np.ascontiguousarray(self._points()[self.indices])
+        if not isinstance(self._candidates, Lattice):
+            return np.ascontiguousarray(self._candidates[self.indices])
+        rows_cols = np.stack(np.divmod(self.indices, self._candidates.shape[1]), axis=1)
+        return np.asarray(rows_cols * np.asarray(self._candidates.spacing), dtype=np.float64)
 
     def _unit(self) -> float:
         if self._length_unit is None:
@@ -336,8 +343,10 @@ class GaussianProcess(Shown):
         return self._length_unit
 
     def _extent(self) -> float:
-        points = self._points()
-        return float((points.max(axis=0) - points.min(axis=0)).max())
+        if isinstance(self._candidates, Lattice):
+            lattice = self._candidates
+            return max((lattice.shape[0] - 1) * lattice.spacing[0], (lattice.shape[1] - 1) * lattice.spacing[1])
+        return float((self._candidates.max(axis=0) - self._candidates.min(axis=0)).max())
 
 
 def _what(value: object) -> str:

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -15,13 +16,15 @@
 namespace probewise {
 
 class Maps;
+class Tiles;
 
 /// Of the rows of V, the products and the maps; factor and solves are float64 always.
 enum class Precision { float32, float64 };
 
 /// separable: a lattice and a separable kernel; a row of V is one small matrix product and is never stored.
 /// cached: V is kept, (n, candidates).
-enum class Plan { separable, cached };
+/// lazy: as separable, for very many candidates; a tile of the maps takes told values when it is looked at.
+enum class Plan { separable, cached, lazy };
 
 /// A map over all candidates; exactly one of the two is not null.
 struct MapView {
@@ -35,8 +38,9 @@ struct MapView {
 /// The prior mean is constant; a second value at a told candidate is a further row (a replicate).
 class GaussianProcess {
  public:
+  /// `plan`: none takes the one that suits; all agree to rounding.
   GaussianProcess(Candidates candidates, Kernel kernel, Hyperparameters hyperparameters, double mean_constant,
-                  double alpha, Precision precision);
+                  double alpha, Precision precision, std::optional<Plan> plan = std::nullopt);
   GaussianProcess(const GaussianProcess& other);
   GaussianProcess(GaussianProcess&&) noexcept;
   GaussianProcess& operator=(const GaussianProcess&) = delete;
@@ -76,8 +80,18 @@ class GaussianProcess {
   void remember();
   void rewind();
 
-  MapView mean() const noexcept;
-  MapView deviation() const noexcept;
+  /// Current maps. The lazy plan brings them up to date in this call, and a view of it says nothing of later values.
+  MapView mean() const;
+  MapView deviation() const;
+
+  /// The mean at one candidate, and the largest at a told one (`mean_constant` when none is); on the lazy plan they
+  /// touch one tile and none.
+  double mean_at(std::int64_t index) const;
+  double largest_told_mean() const;
+
+  /// What a choice needs on the lazy plan; null on others.
+  Tiles* tiles() const noexcept;
+
   std::span<const std::int64_t> indices() const noexcept { return told_; }
   std::span<const double> values() const noexcept { return values_; }
 
@@ -86,17 +100,20 @@ class GaussianProcess {
   const Candidates& candidates() const noexcept { return candidates_; }
   const Hyperparameters& hyperparameters() const noexcept { return hyperparameters_; }
   Kernel kernel() const noexcept { return kernel_; }
-  Plan plan() const noexcept;
+  Plan plan() const noexcept { return plan_; }
   Precision precision() const noexcept { return precision_; }
   double mean_constant() const noexcept { return mean_constant_; }
   double alpha() const noexcept { return alpha_; }
 
   /// Largest jitter added to the noise of a row, in units of the variance; 0 when none was needed.
-  double jitter() const noexcept { return jitter_; }
+  double jitter() const noexcept;
 
  private:
   void append(std::int64_t index, double value, double noise);
   void rebuild();
+  /// False, and nothing done, when a pivot needs jitter.
+  bool rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
+                       const std::vector<double>& noise);
   void check_values(std::span<const double> values) const;
 
   Candidates candidates_;
@@ -104,14 +121,15 @@ class GaussianProcess {
   Hyperparameters hyperparameters_;
   double mean_constant_, alpha_;
   Precision precision_;
+  Plan plan_;
   Factor factor_;
   std::vector<std::int64_t> told_;
   std::vector<double> values_, noise_;
-  std::vector<double> z_;  // L^-1 (y - m)
+  std::vector<double> z_;        // L^-1 (y - m)
+  std::vector<double> jitters_;  // of each row, in units of the variance
   std::vector<double> row_, weight_;
   std::unique_ptr<Maps> maps_;
   PriorSampler prior_;
-  double jitter_ = 0.0, remembered_jitter_ = 0.0;
   std::size_t remembered_ = 0;
 };
 
