@@ -84,16 +84,14 @@ class Imaging {
 
 class Memory {
  public:
-  Memory(std::size_t bytes, int device) : bytes_(bytes) {
+  Memory(std::size_t bytes, int device) {
     cuda::activate(device);
     memory_.reserve(std::max<std::size_t>(bytes, 1));
   }
   Address address() const { return reinterpret_cast<Address>(memory_.data()); }
-  std::size_t bytes() const { return bytes_; }
 
  private:
   cuda::Buffer<std::byte> memory_;
-  std::size_t bytes_;
 };
 
 probewise::Hyperparameters to_hyperparameters(const py::array& lengthscale, double variance, double noise) {
@@ -206,10 +204,6 @@ void bind_surrogate(py::module_& module) {
            py::arg("allow_told"), py::arg("cost"), py::arg("cost_weight"), py::arg("key"), py::arg("believer"))
       .def_property_readonly("mean", [](Surrogate& self) { return copied(self, &Surrogate::copy_mean); })
       .def_property_readonly("std", [](Surrogate& self) { return copied(self, &Surrogate::copy_deviation); })
-      .def_property_readonly("device_mean",
-                             [](const Surrogate& self) { return reinterpret_cast<Address>(self.device_mean()); })
-      .def_property_readonly("device_std",
-                             [](const Surrogate& self) { return reinterpret_cast<Address>(self.device_deviation()); })
       .def_property_readonly("indices", [](const Surrogate& self) { return to_array(self.indices()); })
       .def_property_readonly("values", [](const Surrogate& self) { return to_array(self.values()); })
       .def_property_readonly("noises", [](const Surrogate& self) { return to_array(self.noise()); })
@@ -226,8 +220,7 @@ void bind_surrogate(py::module_& module) {
 void bind_memory(py::module_& module) {
   py::class_<Memory>(module, "Memory")
       .def(py::init<std::size_t, int>(), py::arg("bytes"), py::arg("device"))
-      .def_property_readonly("address", &Memory::address)
-      .def_property_readonly("bytes", &Memory::bytes);
+      .def_property_readonly("address", &Memory::address);
   module.def(
       "copy_in",
       [](Address to, const py::array& from, int device, Address stream) {

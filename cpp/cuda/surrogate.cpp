@@ -318,12 +318,4 @@ void Surrogate::copy_deviation(void* host) {
       maps_);
 }
 
-const void* Surrogate::device_mean() const noexcept {
-  return std::visit([](const auto& maps) -> const void* { return maps->mean(); }, maps_);
-}
-
-const void* Surrogate::device_deviation() const noexcept {
-  return std::visit([](const auto& maps) -> const void* { return maps->deviation(); }, maps_);
-}
-
 }  // namespace probewise::cuda

@@ -35,8 +35,6 @@ class Surrogate {
   /// Copies of the maps, float or double as the precision says.
   void copy_mean(void* host);
   void copy_deviation(void* host);
-  const void* device_mean() const noexcept;
-  const void* device_deviation() const noexcept;
 
   const Candidates& candidates() const noexcept { return candidates_; }
   Plan plan() const noexcept;

@@ -122,7 +122,7 @@ double largest_score(Policy policy, const PolicyParameters& parameters, double l
     case Policy::target_probability: {
       const double apart = std::fmax(parameters.low - high, low - parameters.high);
       if (apart < 0.0) return 1.0;
-      return deviation > 0.0 ? normal_below(-apart / deviation) : 0.0;
+      return deviation > 0.0 ? body::normal_below(-apart / deviation) : 0.0;
     }
     case Policy::max_std:
       break;
