@@ -48,7 +48,7 @@ struct dim3 {
 
 namespace probewise::cuda {
 
-constexpr int block_threads = 16, tile_side = 4;
+constexpr int block_threads = 8, tile_side = 4;
 
 inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 inline thread_local std::barrier<>* block_barrier = nullptr;

@@ -129,7 +129,7 @@ TEST_CASE("emulated choices are the CPU's for every policy, batch and mask") {
       cost[i] = static_cast<double>(i % 21) / 21;
     }
     std::uint64_t stream = 0;
-    for (const std::int64_t index : {40, 77, 150, 101, 40}) {
+    for (const std::int64_t index : {40, 150, 40}) {
       tell(pair, index, std::sin(static_cast<double>(index)));
       for (const char* policy : {"ucb", "ei", "log-ei", "pi", "straddle", "target", "max-std"}) {
         for (const int kind : {0, 1, 2, 3}) {

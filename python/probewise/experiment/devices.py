@@ -38,9 +38,9 @@ def device_used(models: Iterable[Mapping[str, str]], surrogate: str) -> str:
 def taken(configuration: Configuration) -> str:
     """In words: what runs where, and why."""
     asked = configuration.run.device
-    chosen = choose_device(asked, FIELD)
     if asked != "auto":
+        chosen = choose_device(asked, FIELD)
         return f"{chosen.name}, {chosen.why}"
     if runtime.CUDA in runtime.providers():
         return "networks on CUDA, which this onnxruntime knows; surrogate on the CPU"
-    return f"cpu, as {FIELD} is 'auto' and this onnxruntime knows no CUDA; _cuda: {chosen.why}"
+    return f"cpu, as {FIELD} is 'auto' and no onnxruntime that knows CUDA is installed"
