@@ -11,15 +11,15 @@ from probewise.types import BoolArray, Float32Array, FloatArray
 
 COLUMN_NM = 0.06  # standard deviation of a column in the image
 _SPARSE = 0.1  # of the frame under the atoms at most: a median and its deviation are then those of the film
-_LEAST_DEVIATIONS = 5.5  # films of seeds of their own then hold at most 0.8 false atoms on 100 nm^2
+_LEAST_DEVIATIONS = 6.0
 
 
 def stand_out(image: Float32Array, yx: FloatArray, pixel_nm: tuple[float, float]) -> BoolArray:
     """Where atoms are brighter than the film's own grain; all of them where they are too many to tell.
 
     The image less its surroundings (Gaussians of one and of two column widths) at an atom must exceed the median of the
-    frame by 5.5 robust deviations (median distance to the median / 0.6745). Asked where discs of two column widths
-    about the atoms cover less than a tenth of the frame.
+    frame by 6 robust deviations (median distance to the median / 0.6745). Asked where discs of two column widths about
+    the atoms cover less than a tenth of the frame.
 
     image     (rows, cols) counts, finite
     yx        (n, 2) atoms in its pixels
