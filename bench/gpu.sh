@@ -62,8 +62,8 @@ if [[ $build == yes ]]; then
   python="$work/venv/bin/python"
   kind=ON targets=native # one target compiles in a third of the time
   [[ $emulated == no ]] || kind=EMULATED targets=
-  stage "build" 200 "$python" -m pip install --quiet "$here[test]" -C "cmake.define.PROBEWISE_CUDA=$kind" \
-    -C "cmake.define.CMAKE_CUDA_ARCHITECTURES=$targets" -C "build-dir=$work/build"
+  stage "build" 200 "$python" -m pip install --quiet "$here[test]" --config-settings "cmake.define.PROBEWISE_CUDA=$kind" \
+    --config-settings "cmake.define.CMAKE_CUDA_ARCHITECTURES=$targets" --config-settings "build-dir=$work/build"
 fi
 
 cd "$here"

@@ -8,9 +8,9 @@
 #include "cuda/launch.hpp"
 #include "image/pixel_body.hpp"
 
-// Components are trees of pixels that lead to the earliest pixel of each, merged by atomic minima (Komura, Comput.
-// Phys. Commun. 194 (2015) 54). The earliest pixel numbers the component, so that atoms come in the CPU's order, and
-// one block sums over the box about it in a fixed order, so that sums are the same every time.
+// Components are trees of pixels that lead to the earliest pixel of each, merged by atomic minima (Komura, Computer
+// Physics Communications 194 (2015) 54). The earliest pixel numbers the component, so that atoms come in the CPU's
+// order, and one block sums over the box about it in a fixed order, so that sums are the same every time.
 namespace probewise::cuda {
 
 namespace {
