@@ -52,7 +52,8 @@ PROBEWISE_KERNEL cut(const float* image, std::ptrdiff_t rows, std::ptrdiff_t col
     if (col < skip || col >= side - skip) {
       value = 0;
     } else if (window.share[1] > 0) {
-      value = blend_pixel(line, line + down, at, window.weights);
+      value = blend_pixel(line, line + down, at, window.weights[0], window.weights[1], window.weights[2],
+                          window.weights[3]);
     } else if (down != 0) {
       value = window.weights[0] * line[at] + window.weights[2] * line[down + col];
     } else {

@@ -15,27 +15,31 @@ struct PatchWindow {
   float weights[4];
 };
 
+/// One axis of a window: where it begins, and whether it ends within `length`.
+PROBEWISE_HD bool window_axis(double centre, ptrdiff_t side, bool subpixel, ptrdiff_t length, ptrdiff_t& first,
+                              double& share) {
+  const double before = subpixel ? static_cast<double>(side - 1) / 2 : static_cast<double>(side / 2);
+  const double corner = centre + (subpixel ? 0.0 : 0.5) - before;
+  const double whole = floor(corner);
+  share = subpixel ? corner - whole : 0.0;
+  const bool inside =
+      whole >= 0 && whole + static_cast<double>(side) + (share > 0 ? 1 : 0) <= static_cast<double>(length);
+  first = inside ? static_cast<ptrdiff_t>(whole) : 0;
+  return inside;
+}
+
 /// The window about a centre that is finite.
 PROBEWISE_HD PatchWindow patch_window(double y, double x, ptrdiff_t side, bool subpixel, ptrdiff_t rows,
                                       ptrdiff_t cols) {
-  const double before = subpixel ? static_cast<double>(side - 1) / 2 : static_cast<double>(side / 2);
-  const double shift = subpixel ? 0.0 : 0.5;
-  const double centre[2] = {y, x};
-  const ptrdiff_t length[2] = {rows, cols};
-  PatchWindow window{true, {0, 0}, {0.0, 0.0}, {0, 0, 0, 0}};
-  for (int axis = 0; axis < 2; ++axis) {
-    const double corner = centre[axis] + shift - before;
-    const double whole = floor(corner);
-    window.share[axis] = subpixel ? corner - whole : 0.0;
-    const double end = whole + static_cast<double>(side) + (window.share[axis] > 0 ? 1 : 0);
-    window.inside = window.inside && whole >= 0 && end <= static_cast<double>(length[axis]);
-    if (window.inside) window.first[axis] = static_cast<ptrdiff_t>(whole);
-  }
-  const double down = window.share[0], right = window.share[1];
-  window.weights[0] = static_cast<float>((1 - down) * (1 - right));
-  window.weights[1] = static_cast<float>((1 - down) * right);
-  window.weights[2] = static_cast<float>(down * (1 - right));
-  window.weights[3] = static_cast<float>(down * right);
+  PatchWindow window;
+  const bool down_inside = window_axis(y, side, subpixel, rows, window.first[0], window.share[0]);
+  const bool across_inside = window_axis(x, side, subpixel, cols, window.first[1], window.share[1]);
+  window.inside = down_inside && across_inside;
+  const double down = window.share[0], across = window.share[1];
+  window.weights[0] = static_cast<float>((1 - down) * (1 - across));
+  window.weights[1] = static_cast<float>((1 - down) * across);
+  window.weights[2] = static_cast<float>(down * (1 - across));
+  window.weights[3] = static_cast<float>(down * across);
   return window;
 }
 

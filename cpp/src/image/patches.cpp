@@ -44,16 +44,16 @@ std::size_t extract_patches(Image2d<const float> image, std::span<const double> 
     if (!window.inside) continue;
     // A neighbour of weight 0 may lie outside the image: then the pixel itself is read in its place.
     const std::ptrdiff_t down = window.share[0] > 0 ? image.row_stride : 0;
-    for (std::size_t row = 0; row < side; ++row, patch += side) {
-      const float* line =
-          image.data + (window.first[0] + static_cast<std::ptrdiff_t>(row)) * image.row_stride + window.first[1];
+    const bool across = window.share[1] > 0;
+    const float* line = image.data + window.first[0] * image.row_stride + window.first[1];
+    for (std::size_t row = 0; row < side; ++row, patch += side, line += image.row_stride) {
       const auto skip = static_cast<std::size_t>(margin[row]);
       const std::size_t width = side - 2 * skip;
       if (skip > 0) {
         std::fill_n(patch, skip, 0.0f);
         std::fill_n(patch + side - skip, skip, 0.0f);
       }
-      if (window.share[1] > 0) {
+      if (across) {
         table.blend(line + skip, line + down + skip, width, window.weights, patch + skip);
       } else if (down != 0) {
         table.affine(line + skip, width, 0.0f, window.weights[0], patch + skip);

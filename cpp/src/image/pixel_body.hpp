@@ -32,9 +32,9 @@ PROBEWISE_HD float roughness_pixel(const float* above, const float* here, const 
   return (value < 0 ? -value : value) * (1.0f / 6);
 }
 
-/// Bilinear: two pixels of a row and two of the row below, by the four weights.
-PROBEWISE_HD float blend_pixel(const float* upper, const float* lower, size_t at, const float* weights) {
-  return weights[0] * upper[at] + weights[1] * upper[at + 1] + weights[2] * lower[at] + weights[3] * lower[at + 1];
+/// Bilinear: two pixels of a row by weights a and b, two of the row below by c and d.
+PROBEWISE_HD float blend_pixel(const float* upper, const float* lower, size_t at, float a, float b, float c, float d) {
+  return a * upper[at] + b * upper[at + 1] + c * lower[at] + d * lower[at + 1];
 }
 
 /// A network's probability: a softmax may pass 1 by its rounding, a quantised one by a step.

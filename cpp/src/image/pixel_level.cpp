@@ -66,8 +66,8 @@ void add(const float* values, size_t count, float weight, float* out) {
 }
 
 void blend(const float* upper, const float* lower, size_t count, const float* weights, float* out) {
-  const float kept[4] = {weights[0], weights[1], weights[2], weights[3]};  // `out` could overlap them for all it knows
-  for (size_t i = 0; i < count; ++i) out[i] = blend_pixel(upper, lower, i, kept);
+  const float a = weights[0], b = weights[1], c = weights[2], d = weights[3];
+  for (size_t i = 0; i < count; ++i) out[i] = blend_pixel(upper, lower, i, a, b, c, d);
 }
 
 }  // namespace
