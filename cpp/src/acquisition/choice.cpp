@@ -5,22 +5,13 @@
 #include <vector>
 
 #include "acquisition/level.hpp"
-#include "probewise/random.hpp"
+#include "acquisition/policy_body.hpp"
 
 namespace probewise {
 
-namespace {
-
-std::uint64_t rank_of(ChoiceKey key, std::size_t index) noexcept {
-  const RandomBlock block = philox(key.seed, key.stream, index);
-  return (static_cast<std::uint64_t>(block.word[0]) << 32) | block.word[1];
-}
-
-}  // namespace
-
 void BestChoice::offer(std::int64_t candidate, double offered) noexcept {
   if (index >= 0 && offered < score) return;
-  const std::uint64_t offered_rank = rank_of(key, static_cast<std::size_t>(candidate));
+  const std::uint64_t offered_rank = tie_rank(key, static_cast<std::size_t>(candidate));
   if (index >= 0 && offered == score && offered_rank >= rank) return;
   index = candidate;
   score = offered;
@@ -42,7 +33,7 @@ void charge(std::span<double> scores, std::span<const double> cost, double weigh
 
 void keyed_permutation(ChoiceKey key, std::span<std::int64_t> order) {
   std::vector<std::pair<std::uint64_t, std::int64_t>> ranked(order.size());
-  for (std::size_t j = 0; j < ranked.size(); ++j) ranked[j] = {rank_of(key, j), static_cast<std::int64_t>(j)};
+  for (std::size_t j = 0; j < ranked.size(); ++j) ranked[j] = {tie_rank(key, j), static_cast<std::int64_t>(j)};
   std::sort(ranked.begin(), ranked.end());
   std::transform(ranked.begin(), ranked.end(), order.begin(), [](const auto& entry) { return entry.second; });
 }

@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "image/pixel_body.hpp"
 #include "image/pixel_table.hpp"
 #include "probewise/portable.hpp"
 
 namespace probewise::PROBEWISE_LEVEL {
 
 namespace {
-
-/// Integers in the order of the floats, and back: minima of integers need no care for NaN and fill a register.
-int32_t ordered(float value) {
-  const int32_t bits = __builtin_bit_cast(int32_t, value);
-  return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-
-float as_float(int32_t order) { return __builtin_bit_cast(float, order ^ ((order >> 31) & 0x7fffffff)); }
 
 PixelRange range(const float* values, size_t count) {
   int32_t low = ordered(values[0]), high = low;
@@ -21,8 +14,7 @@ PixelRange range(const float* values, size_t count) {
     low = order < low ? order : low;
     high = order > high ? order : high;
   }
-  constexpr int32_t infinity = 0x7f800000;  // all NaN lie beyond it, those of negative sign below minus infinity
-  return {as_float(low), as_float(high), high < infinity && low > ~infinity};
+  return {from_ordered(low), from_ordered(high), high < ordered_infinity && low > ~ordered_infinity};
 }
 
 void bins(const float* values, size_t count, float low, float per_unit, int32_t last, uint16_t* index) {
@@ -54,22 +46,11 @@ size_t gather(const float* values, const uint16_t* index, size_t count, uint16_t
 }
 
 void affine(const float* values, size_t count, float offset, float factor, float* out) {
-  for (size_t i = 0; i < count; ++i) out[i] = (values[i] - offset) * factor;
-}
-
-/// (1 -2 1; -2 4 -2; 1 -2 1) / 6 about here[1]: column sums first.
-PROBEWISE_HD float rough(const float* above, const float* here, const float* below) {
-  const float left = above[0] - 2 * here[0] + below[0];
-  const float middle = above[1] - 2 * here[1] + below[1];
-  const float right = above[2] - 2 * here[2] + below[2];
-  return (left - 2 * middle + right) * (1.0f / 6);
+  for (size_t i = 0; i < count; ++i) out[i] = affine_pixel(values[i], offset, factor);
 }
 
 void roughness(const float* above, const float* here, const float* below, size_t count, float* out) {
-  for (size_t i = 0; i < count; ++i) {
-    const float value = rough(above + i, here + i, below + i);
-    out[i] = value < 0 ? -value : value;
-  }
+  for (size_t i = 0; i < count; ++i) out[i] = roughness_pixel(above, here, below, i);
 }
 
 #if defined(__AVX512F__)
@@ -126,7 +107,7 @@ void noise(const float* above, const float* here, const float* below, size_t cou
   for (; i < count; ++i) {
     const float *a = above + i, *h = here + i, *b = below + i;
     const float level = ((a[0] + h[0] + b[0]) + (a[1] + h[1] + b[1]) + (a[2] + h[2] + b[2])) * (1.0f / 9) - shift;
-    const float value = rough(a, h, b), square = value * value;
+    const float value = roughness_pixel(a, h, b, 0), square = value * value;
     sums[0] += static_cast<double>(level);
     sums[1] += static_cast<double>(square);
     sums[2] += static_cast<double>(level * level);
@@ -186,7 +167,7 @@ PixelDoubt doubt(const float* values, size_t count) {
 bool above(const float* values, size_t count, float threshold, float slack, uint8_t* out) {
   uint32_t outside = 0;
   for (size_t i = 0; i < count; ++i) {
-    outside |= static_cast<uint32_t>(!(values[i] >= -slack && values[i] <= 1 + slack));
+    outside |= static_cast<uint32_t>(!is_probability(values[i], slack));
     out[i] = values[i] > threshold;
   }
   return outside == 0;
@@ -198,7 +179,7 @@ void add(const float* values, size_t count, float weight, float* out) {
 
 void blend(const float* upper, const float* lower, size_t count, const float* weights, float* out) {
   const float a = weights[0], b = weights[1], c = weights[2], d = weights[3];
-  for (size_t i = 0; i < count; ++i) out[i] = a * upper[i] + b * upper[i + 1] + c * lower[i] + d * lower[i + 1];
+  for (size_t i = 0; i < count; ++i) out[i] = blend_pixel(upper, lower, i, a, b, c, d);
 }
 
 }  // namespace

@@ -11,17 +11,15 @@
 #include "probewise/surrogate/dense.hpp"
 #include "surrogate/level.hpp"
 #include "surrogate/maps.hpp"
+#include "surrogate/pivot.hpp"
 #include "surrogate/tiles.hpp"
 
 namespace probewise {
 
 namespace {
 
-// In units of the variance. Rounding leaves 1e-13 or so in a squared pivot that is zero in exact arithmetic.
-constexpr double smallest_pivot = 1e-11;
 constexpr std::size_t blocked_from = 64;  // told values; below, row by row takes microseconds
 constexpr double drift_bound_f64 = 1e-8, drift_bound_f32 = 1e-3;
-constexpr double jitter_ladder[] = {1e-10, 1e-8, 1e-6};
 
 void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
   if (entries != indices) {
@@ -137,20 +135,8 @@ void GaussianProcess::append(std::int64_t index, double value, double noise) {
   const auto dot = surrogate_loops().dot;
   const double explained = dot(n, row_.data(), row_.data());
   observe_drift(index, explained);
-  double pivot = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance - explained;
-  double jitter = 0.0;
-  if (!(pivot > smallest_pivot)) {
-    const auto rung = std::find_if(std::begin(jitter_ladder), std::end(jitter_ladder),
-                                   [pivot](double step) { return pivot + step > smallest_pivot; });
-    if (rung == std::end(jitter_ladder)) {
-      throw NotPositiveDefinite("covariance of the told values is not positive definite at value " + std::to_string(n) +
-                                " (candidate " + std::to_string(index) +
-                                "), a jitter of 1e-6 of the variance included");
-    }
-    pivot += *rung;
-    jitter = *rung;
-  }
-  const double diagonal = std::sqrt(pivot);
+  const double own = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance;
+  const auto [diagonal, jitter] = pivot_of(own - explained, n, index);
   const double z = (value - mean_constant_ - dot(n, row_.data(), z_.data())) / diagonal;
   if (maps_->wants_backward_solve()) {
     weight_.assign(row_.begin(), row_.end());

@@ -20,6 +20,7 @@ from probewise.inference.runtime import version
 CORE = ("numpy", "scipy", "scikit-learn", "scikit-image", "h5py", "pydantic", "typer", "rich", "matplotlib")
 EXTRAS = {
     "cpu": ("onnxruntime",),
+    "gpu": ("onnxruntime-gpu", "cupy-cuda13x"),
     "train": ("torch", "onnx", "onnxscript"),
     "read": ("rosettasciio",),
     "test": ("pytest", "hypothesis", "pysptools", "onnx"),
@@ -51,6 +52,7 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
         "extras": {extra: {name: version(name) for name in names} for extra, names in EXTRAS.items()},
         "onnxruntime": runtime.installed(),
         "providers": runtime.providers(),
+        "cuda": _cuda(),
         "models": state_of_models(),
         "sqlite": sqlite3.sqlite_version,
         "disk": _disk(directory or Path.cwd()),
@@ -58,6 +60,23 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
     }
     findings["problems"] = _problems(findings)
     return findings
+
+
+def _cuda() -> dict[str, Any]:
+    """Is there CUDA code, and a device for it? None missing is a problem on a machine without one."""
+    from probewise.device import choose_device, cuda_module, devices_found
+
+    names, missing = devices_found()
+    module = cuda_module()
+    built = module is not None
+    taken = choose_device("auto")
+    return {
+        "built": built,
+        "emulated": built and bool(module.emulated()),
+        "devices": names,
+        "missing": missing,
+        "auto": f"{taken.name}: {taken.why}",
+    }
 
 
 def _cores() -> int:
@@ -147,6 +166,7 @@ def as_text(findings: dict[str, Any]) -> list[str]:
         f"packages     {_pairs(findings['packages'])}",
         *(f"extra        {name}: {_pairs(found)}" for name, found in findings["extras"].items()),
         f"models       {len(findings['models'])} shipped; providers: {', '.join(findings['providers']) or 'none'}",
+        f"cuda         {', '.join(findings['cuda']['devices']) or findings['cuda']['missing']}",
         f"journal      sqlite {findings['sqlite']}; this folder: {kept}",
         f"instruments  {', '.join(findings['instruments']) or 'none'}",
     ]

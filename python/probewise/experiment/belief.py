@@ -95,6 +95,7 @@ class Told:
 class Belief:
     """The Gaussian process over the candidates, in standardised values less their trend.
 
+    device      of the Gaussian process
     offset      what is subtracted, and so the prior mean of places not measured: the values' "level" or the "lowest";
                 where there is a trend, the level of what it leaves over
     brightness  (c,) that the values may follow, found at each fit (`slope`); None: nothing is known
@@ -106,12 +107,14 @@ class Belief:
         table: SurrogateTable,
         offset: Offset = "level",
         brightness: FloatArray | None = None,
+        device: str = "cpu",
     ) -> None:
         from probewise.surrogate import GaussianProcess
 
         self.candidates = candidates
         self._table = table
         self._rule: Offset = offset
+        self._device = device
         self._brightness = np.zeros(candidates.of_site.size) if brightness is None else brightness
         self.offset, self.scale, self.slope = 0.0, 1.0, 0.0
         self.told: list[Told] = []
@@ -123,6 +126,7 @@ class Belief:
             lengthscale=table.lengthscale,
             noise=table.noise,
             precision=table.precision,
+            device=device,
         )
 
     def tell(self, site: int, candidates: IntArray, values: FloatArray, variance: FloatArray | None = None) -> None:
@@ -230,9 +234,10 @@ class Belief:
         told = list(self.told)
         hyperparameters = (self.gp.lengthscale, self.gp.variance, self.gp.noise)
         moved, offset, scale, slope = self._moved, self.offset, self.scale, self.slope
+        device = self._device if self.gp.device == "cuda" else "cpu"  # it may have been lost
 
         def make() -> Belief:
-            belief = Belief(self.candidates, self._table, self._rule, self._brightness)
+            belief = Belief(self.candidates, self._table, self._rule, self._brightness, device)
             if moved:
                 belief.gp.set_hyperparameters(*hyperparameters)
                 belief._moved = True

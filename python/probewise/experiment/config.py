@@ -207,8 +207,12 @@ class BudgetTable(Table):
 
 
 class RunTable(Table):
+    """device: "cuda" or "cuda:N" runs networks and surrogate on a CUDA device, and is refused where one of them cannot;
+    "auto" runs networks on one where there is one, and the surrogate on the CPU
+    """
+
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")] = "auto"
     out: str | None = None
     replay: bool = False
 

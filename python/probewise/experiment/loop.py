@@ -174,6 +174,8 @@ class Loop:
             return False
         with watch("acquire"):
             choice = opened.chooser.choose(opened.history, taken, pending)
+        for text in opened.learner.belief.gp.notices:
+            opened.notice(text)
         if choice.reached is not None:
             if not self._budget.given:
                 self.stop_reason = choice.reached
@@ -278,6 +280,8 @@ class Loop:
             description = self.opened.learner.describer.describe(shot.measurement)
         for text in description.notices:
             self.opened.notice_kind(text)
+        for text in self.opened.networks.notices:  # a network that lost its device says so in the frame it happened in
+            self.opened.notice(text)
         unfamiliar = self.opened.watch.frame_done()
         if unfamiliar is not None:
             self.opened.notice_kind(unfamiliar)
@@ -288,7 +292,7 @@ class Loop:
         self.opened.newest = shot.frame
         with watch("surrogate"):
             lesson = self.opened.learner.learn(plan.site, description)
-        for text in lesson.notices:
+        for text in (*lesson.notices, *self.opened.learner.belief.gp.notices):
             self.opened.notice(text)
         self._emit("stage", "learnt")
         return lesson

@@ -17,6 +17,7 @@ from probewise.errors import ConfigurationError, StorageError
 from probewise.experiment.belief import Belief
 from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Describer, chosen_component, make_describer, told_value
+from probewise.experiment.devices import check_device
 from probewise.experiment.durable import replace_text
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.hooks import Hooks
@@ -266,12 +267,13 @@ def assemble_learner(
     second: Callable[[], Describer] | None,
     *,
     survey: Frame | None,
+    device: str = "cpu",
 ) -> Learner:
     from probewise.acquisition import objective
 
     offset = objective(configuration.acquisition.objective).offset
     candidates = Candidates.over(sites, configuration.refine)
-    belief = Belief(candidates, configuration.surrogate, offset, brightness(survey, candidates))
+    belief = Belief(candidates, configuration.surrogate, offset, brightness(survey, candidates), device)
     return Learner(describer, belief, configuration, 0, second)
 
 
@@ -290,6 +292,7 @@ def _described(
     configuration: Configuration, hooks: Hooks, recorder: Recorder, source: LiveSource | ReplaySource
 ) -> _Described:
     """What will turn measurements into values; refused before the survey where it cannot be made."""
+    check_device(configuration)
     told = isinstance(source, ReplaySource) and source.told
     described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
     component: Any = chosen_component(configuration, hooks.component, hooks.ask) if described else None
@@ -319,7 +322,9 @@ def _assemble(
 ) -> Opened:
     describer, asking = described.describer, described.asking
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
-    learner = assemble_learner(configuration, source.sites, describer, described.second, survey=frame)
+    learner = assemble_learner(
+        configuration, source.sites, describer, described.second, survey=frame, device=configuration.run.device
+    )
     chooser = Chooser(
         configuration, source.sites, learner.belief, survey_means=record.site_means, excluded=record.excluded
     )

@@ -16,6 +16,7 @@ from probewise.experiment.baselines import recall_of
 from probewise.experiment.belief import FitRecord
 from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Describer, Scalarized, make_describer
+from probewise.experiment.devices import device_used
 from probewise.experiment.dose import dose_map
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.journal import Journal
@@ -142,6 +143,7 @@ class Run(Shown):
             target=target,
             ssim=ssim,
             full_raster_ns=self.full_raster_ns,
+            device=device_used(self.models, "cuda" if self.configuration.run.device.startswith("cuda") else "cpu"),
             models=self.models,
             notices=self.notices,
             wall_s=self._steps[-1].elapsed_ns * 1e-9 if self._steps else 0.0,

@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from probewise._core.surrogate import Engine
+from probewise.device import choose_device, cuda_module, parse_device
 from probewise.shown import Shown, axes_or_new
+from probewise.surrogate.device_engine import DeviceEngine
 from probewise.surrogate.fit import FitResult, fit_hyperparameters, length_unit
 from probewise.types import FloatArray, IntArray, Lattice
 
@@ -28,8 +30,12 @@ class GaussianProcess(Shown):
     mean         prior mean, a constant
     alpha        shape of the rq kernel (large: tends to rbf); the others ignore it
     precision    "float64", or "float32" for V, products and maps; factor and solves are always float64
-    device       "cpu"
-    raises       ValueError or TypeError naming the argument
+    device       "cpu"; "cuda" or "cuda:N" keeps the maps on a device (factor and solves stay with the host); "auto" is
+                 the CPU: from how many candidates a device pays has not been measured
+    raises       ValueError or TypeError naming the argument, ConfigurationError for a device that is not there
+
+    On a device `mean` and `std` are copies, current when read, and `sample` is refused. When the device is lost the
+    call is repeated on the CPU with all that was told; `notices` says so.
 
     A lattice with rbf or a product kernel takes the separable plan: O(n^2) memory, V is never stored. All others
     keep V, (n, c). From 131,072 candidates on the separable plan is lazy: a choice looks only at the tiles of the
@@ -49,12 +55,11 @@ class GaussianProcess(Shown):
         mean: float = 0.0,
         alpha: float = 1.0,
         precision: Literal["float64", "float32"] = "float64",
-        device: Literal["cpu"] = "cpu",
+        device: str = "cpu",
     ) -> None:
         if precision not in ("float64", "float32"):
             raise ValueError(f"precision is {precision!r}, expected 'float64' or 'float32'")
-        if device != "cpu":
-            raise ValueError(f"device is {device!r}, expected 'cpu'")
+        taken = choose_device("cpu" if parse_device(device) == "auto" else device)
         single = precision == "float32"
         if isinstance(candidates, Lattice):
             axes = 2
@@ -68,12 +73,18 @@ class GaussianProcess(Shown):
         scales = _lengthscales(lengthscale, axes)
         numbers = (_number("variance", variance), _number("noise", noise), _number("mean", mean))
         shape = _number("alpha", alpha)
-        if isinstance(candidates, Lattice):
-            self._engine = Engine.lattice(
-                *candidates.shape, *candidates.spacing, kernel, scales, *numbers, shape, single
-            )
-        else:
-            self._engine = Engine.points(candidates, kernel, scales, *numbers, shape, single)
+
+        def make(engine: Any, *where: int) -> Any:
+            settings = (kernel, scales, *numbers, shape, single, *where)
+            if isinstance(candidates, Lattice):
+                return engine.lattice(*candidates.shape, *candidates.spacing, *settings)
+            return engine.points(candidates, *settings)
+
+        self._engine: Engine | DeviceEngine = (
+            make(Engine)
+            if taken.number is None
+            else DeviceEngine(make(cuda_module().Surrogate, taken.number, 0), lambda: make(Engine))
+        )
         self._candidates = candidates
         self._kernel = kernel
         self._mean_constant = numbers[2]
@@ -253,6 +264,16 @@ class GaussianProcess(Shown):
         return self._engine.plan
 
     @property
+    def device(self) -> str:
+        """Where the maps are now: "cpu" or "cuda"."""
+        return "cuda" if isinstance(self._engine, DeviceEngine) and self._engine.on_device else "cpu"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What became of a device that was lost."""
+        return self._engine.notices if isinstance(self._engine, DeviceEngine) else ()
+
+    @property
     def jitter(self) -> float:
         """Largest jitter that a near-duplicate needed on top of the noise, relative to the variance; 0 for none."""
         return self._engine.jitter
@@ -260,11 +281,11 @@ class GaussianProcess(Shown):
     @property
     def exact_samples(self) -> bool:
         """False when `sample` draws the prior from random Fourier features."""
-        return self._engine.exact_samples
+        return isinstance(self._engine, Engine) and self._engine.exact_samples
 
     @property
-    def engine(self) -> Engine:
-        """The compiled engine that owns the step; `choose` takes its fused path through it."""
+    def engine(self) -> Engine | DeviceEngine:
+        """What owns the step; `choose` takes its fused path through it."""
         return self._engine
 
     def plot(self, which: Literal["mean", "std"] = "mean", *, axes: Axes | None = None) -> Axes:
@@ -290,9 +311,10 @@ class GaussianProcess(Shown):
         return axes
 
     def _keep_views(self) -> None:
-        lazy = self.plan == "lazy"
-        self._map_mean = None if lazy else self._engine.mean
-        self._map_std = None if lazy else self._engine.std
+        """Views are taken once; maps on a device, and those of the lazy plan, are copied when they are read."""
+        views = isinstance(self._engine, Engine) and self._engine.plan != "lazy"
+        self._map_mean = self._engine.mean if views else None
+        self._map_std = self._engine.std if views else None
 
     def _facts(self) -> dict[str, Any]:
         shape = self._candidates.shape
