@@ -106,7 +106,7 @@ class BoTorch:
         base.lengthscale = LENGTHSCALE
         covariance = gpytorch.kernels.ScaleKernel(base)
         covariance.outputscale = 1.0
-        values = torch.tensor(self.values)[:, None]
+        values = torch.tensor(self.values, dtype=torch.float64)[:, None]
         model = SingleTaskGP(
             self.points[self.told],
             values,
