@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import statistics
 import time
@@ -62,6 +63,7 @@ def write(path: Path, question: str | None, rows: list[dict[str, Any]], floor: s
         "question": (question or "").splitlines()[0],
         "cpu": cpu,
         "threads": 1,
+        "load_average": os.getloadavg()[0],
         "simd": simd_level(),
         "versions": versions,
         **facts,

@@ -6,7 +6,7 @@ journal and its end, half of them once more while they resume, and resumed. Coun
 missing or changed afterwards, and final trajectories, frames or summaries (times, notices and lost electrons aside)
 that differ from those of a run never interrupted.
 
-    python bench/kill_resume.py [--kills 200] [--seed 0]
+    python bench/kill_resume.py [--kills 200] [--seed 0] [--pipelined]
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import skimage.metrics  # noqa: F401
 import sklearn.decomposition  # noqa: F401  loaded before the forks, so that each child is ready at once
@@ -36,7 +37,7 @@ from probewise.experiment import Experiment, open_run
 from probewise.experiment.journal import FILE, Journal
 from probewise.experiment.recorder import machine
 
-TABLES = {
+TABLES: dict[str, Any] = {
     "instrument": {"uri": "simulated:nio-lsmo", "fov_nm": 40.0, "realtime": True},
     "survey": {"shape": (128, 128), "dwell_ns": 1000},
     "sites": {"shape": (8, 8), "side_nm": 4.0, "pixel_nm": 0.05},
@@ -137,7 +138,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "kill_resume.json")
+    parser.add_argument("--pipelined", action="store_true")
     arguments = parser.parse_args()
+    TABLES["acquisition"] = {"pipelined": arguments.pipelined}
     generator = random.Random(arguments.seed)
     counts = {"kills": 0, "lost": 0, "changed": 0, "different": 0, "acknowledged": 0, "before_first_commit": 0}
     with tempfile.TemporaryDirectory() as place:
@@ -172,7 +175,13 @@ def main() -> int:
             counts["lost"] += len(set(seen) - set(final))
             counts["changed"] += sum(final.get(step, digest) != digest for step, digest in seen.items())
             counts["different"] += outcome(directory) != expected
-    result = {"question": __doc__.splitlines()[0], **counts, "steps": TABLES["budget"]["steps"], "run_s": length_s}
+    result = {
+        "question": __doc__.splitlines()[0],
+        "pipelined": arguments.pipelined,
+        **counts,
+        "steps": TABLES["budget"]["steps"],
+        "run_s": length_s,
+    }
     result |= {"machine": platform.processor() or platform.machine(), **machine()}
     if str(arguments.out) != "-":
         arguments.out.parent.mkdir(exist_ok=True)

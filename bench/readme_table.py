@@ -35,7 +35,7 @@ def render(found: dict[str, Any]) -> Iterator[Row]:
 
 def scan_paths(found: dict[str, Any]) -> Iterator[Row]:
     spiral = found["median"]["spiral"]
-    yield "spiral of a million points to DAC codes", spiral["probewise_ms"], spiral["numpy_f32_ms"]
+    yield "spiral of a million points to DAC codes", spiral["probewise_cpu_ms"], spiral["numpy_f32_cpu_ms"]
 
 
 def window_spectra(found: dict[str, Any]) -> Iterator[Row]:

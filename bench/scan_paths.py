@@ -135,6 +135,7 @@ def main() -> None:
         "command": "python bench/scan_paths.py",
         "cpu": cpu_model(),
         "threads": 1,
+        "load_average": os.getloadavg()[0],
         "simd": simd_level(),
         "versions": {"probewise": pw.__version__, "numpy": np.__version__, "python": platform.python_version()},
         "rounds": ROUNDS,

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "arrays.hpp"
 #include "probewise/descriptors/spectra.hpp"
+#include "probewise/descriptors/surroundings.hpp"
 #include "probewise/descriptors/unmixing.hpp"
 
 namespace py = pybind11;
@@ -105,6 +110,81 @@ void solve_abundances(const py::array& gram, const py::array& products, const st
   core::solve_abundances(matrix, right, kind, target);
 }
 
+std::span<const double> read_points(const py::array& points, const char* name) {
+  const auto view = read_view<double>(points, name, 2, "(n, 2)");
+  check_axis(points, name, 1, 2);
+  if (!std::all_of(view.begin(), view.end(), [](double value) { return std::isfinite(value); })) {
+    throw py::value_error(std::string(name) + " holds values that are not finite, expected none");
+  }
+  return view;
+}
+
+std::span<const std::int64_t> read_labels(const py::array& label, const py::array& yx) {
+  const auto view = read_view<std::int64_t>(label, "label", 1, "(n,)");
+  check_axis(label, "label", 0, extent(yx, 0));
+  return view;
+}
+
+py::tuple surroundings(const py::array& yx, const py::array& label, std::pair<double, double> shape,
+                       std::size_t neighbours, std::size_t together, std::size_t fewest, double least_spread) {
+  const auto places = read_points(yx, "yx");
+  const auto labels = read_labels(label, yx);
+  if (neighbours < 1 || neighbours > core::most_neighbours || labels.size() <= neighbours) {
+    throw py::value_error("neighbours is " + std::to_string(neighbours) + " of " + std::to_string(labels.size()) +
+                          " atoms, expected 1 to " + std::to_string(core::most_neighbours) + " and fewer than atoms");
+  }
+  if (together < 1 || together > neighbours + 1) {
+    throw py::value_error("together is " + std::to_string(together) + ", expected 1 to " +
+                          std::to_string(neighbours + 1));
+  }
+  const auto count = static_cast<py::ssize_t>(labels.size());
+  py::array_t<double> nearest(count), unlike(count);
+  py::array_t<bool> inner(count);
+  const std::span near(nearest.mutable_data(), labels.size()), far(unlike.mutable_data(), labels.size());
+  const std::span inside(inner.mutable_data(), labels.size());
+  {
+    py::gil_scoped_release release;
+    core::surroundings(places, labels, shape.first, shape.second, {neighbours, together, fewest, least_spread}, near,
+                       inside, far);
+  }
+  return py::make_tuple(nearest, inner, unlike);
+}
+
+py::tuple nearest(const py::array& points, const py::array& queries, std::size_t k) {
+  const auto places = read_points(points, "points"), asked = read_points(queries, "queries");
+  if (k < 1 || k > core::most_neighbours || k > extent(points, 0)) {
+    throw py::value_error("k is " + std::to_string(k) + " of " + std::to_string(extent(points, 0)) +
+                          " points, expected 1 to " + std::to_string(core::most_neighbours) +
+                          " and no more than points");
+  }
+  py::array_t<double> distance({queries.shape(0), static_cast<py::ssize_t>(k)});
+  py::array_t<std::int64_t> number({queries.shape(0), static_cast<py::ssize_t>(k)});
+  const std::span lengths(distance.mutable_data(), extent(queries, 0) * k);
+  const std::span numbers(number.mutable_data(), lengths.size());
+  {
+    py::gil_scoped_release release;
+    core::nearest(places, asked, k, lengths, numbers);
+  }
+  return py::make_tuple(distance, number);
+}
+
+py::array discord(const py::array& yx, const py::array& label, const py::array& terms, std::size_t neighbours) {
+  const auto places = read_points(yx, "yx"), directions = read_points(terms, "terms");
+  const auto labels = read_labels(label, yx);
+  check_axis(terms, "terms", 0, labels.size());
+  if (neighbours >= core::most_neighbours) {
+    throw py::value_error("neighbours is " + std::to_string(neighbours) + ", expected fewer than " +
+                          std::to_string(core::most_neighbours));
+  }
+  py::array_t<double> out(static_cast<py::ssize_t>(labels.size()));
+  const std::span target(out.mutable_data(), labels.size());
+  {
+    py::gil_scoped_release release;
+    core::discord(places, labels, directions, neighbours, target);
+  }
+  return out;
+}
+
 }  // namespace
 
 void bind_descriptors(py::module_& module) {
@@ -117,4 +197,8 @@ void bind_descriptors(py::module_& module) {
   module.def("project", &project, py::arg("spectra"), py::arg("basis"), py::arg("products"), py::arg("norms"));
   module.def("solve_abundances", &solve_abundances, py::arg("gram"), py::arg("products"), py::arg("constraint"),
              py::arg("abundances"));
+  module.def("surroundings", &surroundings, py::arg("yx"), py::arg("label"), py::arg("shape"), py::arg("neighbours"),
+             py::arg("together"), py::arg("fewest"), py::arg("least_spread"));
+  module.def("nearest", &nearest, py::arg("points"), py::arg("queries"), py::arg("k"));
+  module.def("discord", &discord, py::arg("yx"), py::arg("label"), py::arg("terms"), py::arg("neighbours"));
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "arrays.hpp"
+#include "probewise/image/atom_statistics.hpp"
 #include "probewise/image/atoms.hpp"
 #include "probewise/image/column_test.hpp"
 #include "probewise/image/gate.hpp"
@@ -96,6 +97,29 @@ void judge_columns(const py::array& yx, std::pair<std::ptrdiff_t, std::ptrdiff_t
   const py::gil_scoped_release unlocked;
   probewise::judge_columns({points, heights, errors, growth, width_px, shape.first, shape.second}, shares,
                            {known, vacancy, dopant}, labels);
+}
+
+py::tuple answer_statistics(const py::array& input, const py::array& presence, const py::array& classes, double stride,
+                            const py::array& yx) {
+  const auto from = read_image(input, "input"), present = read_image(presence, "presence");
+  const auto maps = read_view<float>(classes, "classes", 3, "(classes, rows, cols)");
+  if (maps.empty()) throw py::value_error("classes is a " + describe(classes) + ", expected at least one pixel");
+  const auto points = read_points(yx, "yx");
+  if (points.size() < 14) throw py::value_error("yx is a " + describe(yx) + ", expected at least 7 atoms");
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    if (!(points[i] >= 0 && points[i] <= static_cast<double>((i % 2 == 0 ? from.rows : from.cols) - 1))) {
+      throw py::value_error("yx holds " + std::to_string(points[i]) + ", expected atoms inside input");
+    }
+  }
+  probewise::AnswerStatistics found;
+  {
+    const py::gil_scoped_release unlocked;
+    found = probewise::answer_statistics({from, present, maps.data(), static_cast<std::size_t>(classes.shape(0)),
+                                          classes.shape(1), classes.shape(2), stride},
+                                         points);
+  }
+  return py::make_tuple(found.doubt, found.certainty, found.height, found.distance, found.low_quartile,
+                        found.high_quartile);
 }
 
 }  // namespace
@@ -189,6 +213,21 @@ void bind_image(py::module_& module) {
   module.def("judge_columns", &judge_columns, py::arg("yx"), py::arg("shape"), py::arg("width_px"),
              py::arg("amplitude"), py::arg("error"), py::arg("growth"), py::arg("share"), py::arg("hosts"),
              py::arg("vacancy"), py::arg("dopant"), py::arg("label"));
+  module.def(
+      "input_statistics",
+      [](const py::array& image) {
+        const auto from = read_image(image, "image");
+        if (from.rows < 5 || from.cols < 5) throw py::value_error("image is a " + describe(image) + ", expected 5 x 5");
+        probewise::InputStatistics found;
+        {
+          const py::gil_scoped_release unlocked;
+          found = probewise::input_statistics(from);
+        }
+        return py::make_tuple(found.mean, found.deviation, found.skewness, found.correlation, found.rows);
+      },
+      py::arg("image"));
+  module.def("answer_statistics", &answer_statistics, py::arg("input"), py::arg("presence"), py::arg("classes"),
+             py::arg("stride"), py::arg("yx"));
   module.def(
       "estimate_noise",
       [](const py::array& image) {

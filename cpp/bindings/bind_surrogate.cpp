@@ -20,16 +20,48 @@ Hyperparameters to_hyperparameters(const py::array& lengthscale, double variance
   return {{scales.begin(), scales.end()}, variance, noise};
 }
 
-Engine make_engine(Candidates candidates, const std::string& kernel, const py::array& lengthscale, double variance,
-                   double noise, double mean, double alpha, bool single) {
-  return Engine(GaussianProcess(std::move(candidates), parse_kernel(kernel),
-                                to_hyperparameters(lengthscale, variance, noise), mean, alpha,
-                                single ? Precision::float32 : Precision::float64));
+constexpr std::pair<const char*, Plan> plan_names[] = {
+    {"separable", Plan::separable}, {"cached", Plan::cached}, {"lazy", Plan::lazy}};
+
+std::optional<Plan> parse_plan(const std::string& name) {
+  for (const auto& [known, plan] : plan_names) {
+    if (name == known) return plan;
+  }
+  if (!name.empty()) throw std::invalid_argument("plan is '" + name + "', expected separable, cached or lazy");
+  return std::nullopt;
+}
+
+std::string plan_name(const Engine& engine) {
+  for (const auto& [name, plan] : plan_names) {
+    if (engine.surrogate().plan() == plan) return name;
+  }
+  return "";
 }
 
 py::array view_of(const MapView& map, py::handle owner) {
   if (map.f64 != nullptr) return readonly_array(std::span(map.f64, map.size), owner);
   return readonly_array(std::span(map.f32, map.size), owner);
+}
+
+/// A view, or on the lazy plan, whose maps move only when they are looked at, a copy.
+py::array map_of(const py::object& self, bool deviation) {
+  Engine& engine = self.cast<Engine&>();
+  MapView map;
+  {
+    py::gil_scoped_release release;
+    map = deviation ? engine.surrogate().deviation() : engine.surrogate().mean();
+  }
+  if (engine.surrogate().tiles() == nullptr) return view_of(map, self);
+  py::array copy = view_of(map, self).attr("copy")();
+  copy.attr("flags").attr("writeable") = false;
+  return copy;
+}
+
+Engine make_engine(Candidates candidates, const std::string& kernel, const py::array& lengthscale, double variance,
+                   double noise, double mean, double alpha, bool single, const std::string& plan) {
+  return Engine(GaussianProcess(std::move(candidates), parse_kernel(kernel),
+                                to_hyperparameters(lengthscale, variance, noise), mean, alpha,
+                                single ? Precision::float32 : Precision::float64, parse_plan(plan)));
 }
 
 ChoiceRequest to_request(const std::string& policy, const py::dict& parameters, const py::object& visited,
@@ -57,6 +89,14 @@ void tell_many(Engine& engine, const py::array& indices, const py::array& values
   const auto error = read_view<double>(noise, "noise", 1, "(n,)");
   py::gil_scoped_release release;
   engine.surrogate().tell(where, what, error);
+}
+
+double mean_at(const Engine& engine, std::int64_t index) {
+  if (index < 0 || static_cast<std::size_t>(index) >= engine.surrogate().candidates().size()) {
+    throw std::invalid_argument("index is " + std::to_string(index) + ", expected 0 to " +
+                                std::to_string(engine.surrogate().candidates().size() - 1));
+  }
+  return engine.surrogate().mean_at(index);
 }
 
 py::array_t<double> sample(Engine& engine, const Key& key) {
@@ -112,22 +152,24 @@ void bind_surrogate(py::module_& module) {
       .def_static(
           "lattice",
           [](std::size_t rows, std::size_t cols, double dy, double dx, const std::string& kernel,
-             const py::array& lengthscale, double variance, double noise, double mean, double alpha, bool single) {
+             const py::array& lengthscale, double variance, double noise, double mean, double alpha, bool single,
+             const std::string& plan) {
             return make_engine(Candidates::lattice(rows, cols, dy, dx), kernel, lengthscale, variance, noise, mean,
-                               alpha, single);
+                               alpha, single, plan);
           },
           py::arg("rows"), py::arg("cols"), py::arg("dy"), py::arg("dx"), py::arg("kernel"), py::arg("lengthscale"),
-          py::arg("variance"), py::arg("noise"), py::arg("mean"), py::arg("alpha"), py::arg("single"))
+          py::arg("variance"), py::arg("noise"), py::arg("mean"), py::arg("alpha"), py::arg("single"),
+          py::arg("plan") = "")
       .def_static(
           "points",
           [](const py::array& points, const std::string& kernel, const py::array& lengthscale, double variance,
-             double noise, double mean, double alpha, bool single) {
+             double noise, double mean, double alpha, bool single, const std::string& plan) {
             const auto view = read_view<double>(points, "candidates", 2, "(c, d)");
             return make_engine(Candidates::points(view, static_cast<std::size_t>(points.shape(1))), kernel, lengthscale,
-                               variance, noise, mean, alpha, single);
+                               variance, noise, mean, alpha, single, plan);
           },
           py::arg("points"), py::arg("kernel"), py::arg("lengthscale"), py::arg("variance"), py::arg("noise"),
-          py::arg("mean"), py::arg("alpha"), py::arg("single"))
+          py::arg("mean"), py::arg("alpha"), py::arg("single"), py::arg("plan") = "")
       .def("copy", [](const Engine& engine) { return Engine(engine); })
       .def("tell_one", &tell_one, py::arg("index"), py::arg("value"), py::arg("noise"))
       .def("tell_many", &tell_many, py::arg("indices"), py::arg("values"), py::arg("noise"))
@@ -172,10 +214,8 @@ void bind_surrogate(py::module_& module) {
           },
           py::arg("offsets_yx"), py::arg("centres_yx"))
       .def("path", &path, py::arg("index"))
-      .def_property_readonly(
-          "mean", [](const py::object& self) { return view_of(self.cast<Engine&>().surrogate().mean(), self); })
-      .def_property_readonly(
-          "std", [](const py::object& self) { return view_of(self.cast<Engine&>().surrogate().deviation(), self); })
+      .def_property_readonly("mean", [](const py::object& self) { return map_of(self, false); })
+      .def_property_readonly("std", [](const py::object& self) { return map_of(self, true); })
       .def_property_readonly("indices",
                              [](const Engine& engine) {
                                const auto told = engine.surrogate().indices();
@@ -199,8 +239,9 @@ void bind_surrogate(py::module_& module) {
                              [](const Engine& engine) { return engine.surrogate().hyperparameters().variance; })
       .def_property_readonly("noise", [](const Engine& engine) { return engine.surrogate().hyperparameters().noise; })
       .def_property_readonly("jitter", [](const Engine& engine) { return engine.surrogate().jitter(); })
-      .def_property_readonly("separable",
-                             [](const Engine& engine) { return engine.surrogate().plan() == Plan::separable; })
+      .def_property_readonly("plan", &plan_name)
+      .def("mean_at", &mean_at, py::arg("index"))
+      .def("largest_told_mean", [](const Engine& engine) { return engine.surrogate().largest_told_mean(); })
       .def_property_readonly(
           "exact_samples", [](const Engine& engine) { return engine.surrogate().sampling() != PriorMethod::fourier; });
   py::class_<Likelihood>(module, "Likelihood")

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 
+#include "arrays.hpp"
 #include "probewise/errors.hpp"
+#include "probewise/image/gate.hpp"
 #include "probewise/random.hpp"
 #include "probewise/simd.hpp"
 
@@ -38,6 +40,18 @@ PYBIND11_MODULE(_core, module) {
         return py::make_tuple(block.word[0], block.word[1], block.word[2], block.word[3]);
       },
       py::arg("key"), py::arg("stream"), py::arg("index"));
+  module.def(
+      "all_finite",
+      [](const py::array& values) {
+        if (!py::isinstance<py::array_t<float>>(values)) {
+          throw py::type_error("values is a " + probewise::bindings::describe(values) + ", expected float32");
+        }
+        const auto laid_out = py::array_t<float, py::array::c_style>::ensure(values);  // itself but for a strided view
+        const std::span view(laid_out.data(), static_cast<std::size_t>(laid_out.size()));
+        const py::gil_scoped_release unlocked;
+        return probewise::all_finite(view);
+      },
+      py::arg("values"));
   py::module_ instrument = module.def_submodule("instrument");
   py::module_ scan = module.def_submodule("scan");
   py::module_ image = module.def_submodule("image");

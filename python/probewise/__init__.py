@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from probewise.descriptors import select_component as select_component
     from probewise.descriptors import sliding_spectra as sliding_spectra
     from probewise.errors import ConfigurationError as ConfigurationError
+    from probewise.errors import CudaError as CudaError
     from probewise.errors import Error as Error
     from probewise.errors import InstrumentError as InstrumentError
     from probewise.errors import StorageError as StorageError
@@ -53,6 +54,7 @@ _HOME = {
     "select_component": "probewise.descriptors",
     "sliding_spectra": "probewise.descriptors",
     "ConfigurationError": "probewise.errors",
+    "CudaError": "probewise.errors",
     "Error": "probewise.errors",
     "InstrumentError": "probewise.errors",
     "StorageError": "probewise.errors",

@@ -18,6 +18,10 @@ class Error(_CoreError):
     exit_code: ClassVar[int] = 1
 
 
+class CudaError(Error):
+    """The CUDA driver or a device failed."""
+
+
 class ConfigurationError(Error, ValueError):
     """Usage, configuration, input file, missing extra, units or positions refused before the beam moved."""
 

@@ -170,7 +170,7 @@ def test_a_dry_run_moves_and_writes_nothing(here, capsys):
     assert beam["all"] == pytest.approx(beam["survey"] + 5 * beam["site"])
     assert names(here) == set()
     assert cli.status(["run", *small(), "--steps", "5", "--dry-run"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert len(capsys.readouterr().out.splitlines()) == 6
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,8 +137,18 @@ def test_doctor_finds_what_is_here(tmp_path, monkeypatch):
     text = "\n".join(doctor.as_text(found))
     assert "simulated" in text
     assert "PROBEWISE_THREADS 2" in text
+    assert found["threads"]["networks"] == 2
+    assert set(found["threads"]["affinity"] or []) <= set(range(os.cpu_count() or 1))
+    assert "networks 2 (sleep while waiting)" in text
     assert set(found["models"].values()) <= {"ok"}
     assert "CPUExecutionProvider" in text or found["onnxruntime"]["onnxruntime"] is None
+
+
+def test_doctor_names_a_number_of_threads_that_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBEWISE_THREADS", "many")
+    found = doctor.examine(tmp_path)
+    assert any("PROBEWISE_THREADS is 'many'" in text for text in found["problems"])
+    assert doctor.as_text(found)
 
 
 def test_doctor_names_a_model_that_is_not_what_its_card_says(tmp_path, monkeypatch):

@@ -3,8 +3,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
-from probewise.descriptors.surroundings import NEIGHBOURS, UNLIKE, off_centre, surroundings
+from probewise._core import descriptors as _descriptors
+from probewise.descriptors.surroundings import (
+    FEWEST,
+    LEAST_SPREAD,
+    NEIGHBOURS,
+    TOGETHER,
+    UNLIKE,
+    off_centre,
+    surroundings,
+)
 
 SHAPE = (200, 240)
 
@@ -108,3 +118,107 @@ def test_no_more_atoms_than_neighbours(count):
     found = surroundings(np.arange(2.0 * count).reshape(count, 2), np.zeros(count, dtype=np.int64), SHAPE)
     assert len(found.nearest_px) == count
     assert np.isnan(found.nearest_px).all()
+
+
+def scattered(seed: int, count: int, stretch: float) -> np.ndarray:
+    """Points in clusters and alone, in a field that is `stretch` times wider than high."""
+    rng = np.random.default_rng(seed)
+    alone = rng.uniform(0, 50, (count - count // 2, 2))
+    clusters = rng.uniform(0, 50, (3, 2))[rng.integers(3, size=count // 2)] + rng.normal(0, 0.5, (count // 2, 2))
+    return np.concatenate([alone, clusters]) * (1.0, stretch)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(16, 200),
+    stretch=st.sampled_from([0.0, 0.01, 1.0, 30.0]),
+    k=st.integers(1, 16),
+)
+def test_nearest_points_against_a_tree(seed, count, stretch, k):
+    points = scattered(seed, count, stretch)
+    asked = np.concatenate([points[:20], scattered(seed + 1, 20, stretch) * 1.5 - 10])
+    distance, number = _descriptors.nearest(points, asked, k)
+    expected = cKDTree(points).query(asked, k=range(1, k + 1))[0]
+    assert np.allclose(distance, expected, rtol=1e-12, atol=1e-12)  # the tree's sums may be rounded otherwise
+    assert np.allclose(np.linalg.norm(points[number] - asked[:, None], axis=2), distance, rtol=1e-12, atol=1e-12)
+    assert all(len(set(row)) == k for row in number)
+
+
+def reference_unlike(yx: np.ndarray, label: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    distance, near = cKDTree(yx).query(yx, k=NEIGHBOURS + 1)
+    distance, near = distance[:, 1:], near[:, 1:TOGETHER]
+    inner = np.minimum(yx, np.array(shape) - 1.0 - yx).min(axis=1) >= distance[:, -1]
+    own = np.full(len(yx), np.nan)
+    for kind in np.unique(label):
+        members = inner & (label == kind)
+        if members.sum() >= FEWEST:
+            off = distance[members] - np.median(distance[members], axis=0)
+            least = LEAST_SPREAD * np.median(distance[members, 0])
+            spread = np.maximum(1.4826 * np.median(np.abs(off), axis=0), least)
+            own[members] = ((off / spread) ** 2).mean(axis=1)
+    group = np.column_stack([own, own[near]])
+    known = np.isfinite(own)
+    unlike = np.full(len(yx), np.nan)
+    unlike[known] = np.sqrt(np.nanmean(group[known], axis=1))
+    return unlike
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), kinds=st.integers(1, 4))
+def test_unlike_against_numpy(seed, kinds):
+    rng = np.random.default_rng(seed)
+    yx = rng.uniform(0, (199, 239), (250, 2))
+    label = rng.integers(kinds, size=len(yx)) * 3
+    found = surroundings(yx, label, SHAPE).unlike
+    assert np.allclose(found, reference_unlike(yx, label, SHAPE), rtol=1e-9, equal_nan=True)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 60), neighbours=st.integers(0, 15))
+def test_discord_against_a_tree(seed, count, neighbours):
+    rng = np.random.default_rng(seed)
+    yx, label, angle = rng.uniform(0, 1, (count, 2)), rng.integers(3, size=count), rng.uniform(-np.pi, np.pi, count)
+    found = _descriptors.discord(yx, label, np.column_stack([np.cos(angle), np.sin(angle)]), neighbours)
+    for i in range(count):
+        own = np.flatnonzero(label == label[i])
+        near = own[np.argsort(np.linalg.norm(yx[own] - yx[i], axis=1))[: neighbours + 1]]
+        assert found[i] == pytest.approx(1 - abs(np.exp(1j * angle[near]).mean()), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: _descriptors.nearest(np.zeros((3, 2)), np.zeros((1, 2)), 4), "k is 4 of 3 points, expected 1 to 16"),
+        (lambda: _descriptors.nearest(np.zeros((30, 2)), np.zeros((1, 2)), 17), "k is 17 of 30 points"),
+        (
+            lambda: _descriptors.nearest(np.full((3, 2), np.nan), np.zeros((1, 2)), 1),
+            "points holds values that are not",
+        ),
+        (lambda: _descriptors.nearest(np.zeros((3, 2)), np.full((1, 2), np.inf), 1), "queries holds values that are"),
+        (lambda: _descriptors.nearest(np.zeros((3, 3)), np.zeros((1, 2)), 1), "expected length 2 on axis 1"),
+        (
+            lambda: _descriptors.surroundings(np.zeros((9, 2)), np.zeros(9, dtype=np.int64), (5, 5), 9, 7, 20, 0.03),
+            "neighbours is 9 of 9 atoms",
+        ),
+        (
+            lambda: _descriptors.surroundings(np.zeros((9, 2)), np.zeros(9, dtype=np.int64), (5, 5), 3, 5, 20, 0.03),
+            "together is 5, expected 1 to 4",
+        ),
+        (
+            lambda: _descriptors.surroundings(np.zeros((9, 2)), np.zeros(8, dtype=np.int64), (5, 5), 3, 4, 20, 0.03),
+            "expected length 9 on axis 0",
+        ),
+        (
+            lambda: _descriptors.discord(np.zeros((2, 2)), np.zeros(2, dtype=np.int64), np.zeros((2, 2)), 16),
+            "neighbours is 16, expected fewer than 16",
+        ),
+        (
+            lambda: _descriptors.discord(np.zeros((2, 2)), np.zeros(2, dtype=np.int64), np.zeros((3, 2)), 1),
+            "terms is a",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

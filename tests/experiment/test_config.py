@@ -106,7 +106,7 @@ def test_lines_are_discarded_where_there_are_lines() -> None:
         ("instrument.detector_mrad=[200,54]", ("instrument.detector_mrad", "inner below outer")),
         ("instrument.park=[2.0,0.0]", ("instrument.park", "0..1")),
         ("instrument.current_source=guess", ("instrument.current_source", "guess")),
-        ("run.device=cuda", ("run.device is 'cuda'", "cpu")),
+        ("run.device=tpu", ("run.device", "tpu", "auto|cpu|cuda")),
         ("run.seed=-1", ("run.seed", "-1")),
         ("budget.steps=-1", ("budget.steps", "-1")),
         ("scan.discard_lines=100000", ("scan.discard_lines is 100000", "less than or equal to 100")),

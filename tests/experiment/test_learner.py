@@ -25,9 +25,9 @@ def description(value: float) -> Description:
     return Scalarized(lambda frame: Values(values, np.full((len(values), 2), 0.5))).describe(None)
 
 
-def learner() -> Learner:
+def learner(*sets: str) -> Learner:
     candidates = Candidates.over(SiteLattice((10, 10), 1.0, (20.0, 20.0)), 1)
-    configuration = load()
+    configuration = load(sets=list(sets))
     return Learner(Scalarized(float), Belief(candidates, configuration.surrogate), configuration, 4)
 
 
@@ -117,3 +117,43 @@ def test_which_bounds_matter(record: FitRecord, upper: list[str], monkeypatch: p
     monkeypatch.setattr(Belief, "fit", lambda self: replace(record, stable=True))
     said = taught.learn(9, description(5.0)).notices
     assert any("upper bound" in text for text in said) == bool(upper)
+
+
+def smooth(site: int) -> float:
+    return math.sin(site / 17.0) + math.cos(site % 10 / 3.0)
+
+
+@pytest.mark.parametrize("delay", [1, 2, 5])
+def test_a_late_fit_is_that_of_the_frames_before_it_was_asked_for(delay: int) -> None:
+    late, at_once = learner(f"surrogate.fit_delay={delay}"), learner("surrogate.fit_delay=0")
+    sites = np.random.default_rng(4).permutation(100)
+    fits: dict[str, list[FitRecord]] = {"late": [], "at once": []}
+    for number, site in enumerate(sites[:38]):
+        for name, taught in (("late", late), ("at once", at_once)):
+            lesson = taught.learn(int(site), description(smooth(int(site))))
+            if lesson.fit is not None:
+                fits[name].append(lesson.fit)
+            if name == "late":
+                assert (lesson.asked == "fit") == (number in (13, 23, 33))  # the first is waited for
+                assert (lesson.fit is not None) == (number in (3, 13 + delay, 23 + delay, 33 + delay))
+    assert len(fits["late"]) == len(fits["at once"]) - (33 + delay >= 38)
+    for one, other in zip(fits["late"], fits["at once"], strict=False):
+        # L-BFGS stops at a relative gain of 2e-9, so that parameters agree to its root
+        for name in ("lengthscale", "variance", "noise", "offset", "scale"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-4)
+
+
+def test_a_fit_that_fails_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = learner("surrogate.fit_delay=1")
+    for site in range(13):
+        taught.learn(site, description(smooth(site)))
+
+    def broken(self: Belief) -> FitRecord:
+        raise MemoryError("too many")
+
+    monkeypatch.setattr(Belief, "fit", broken)
+    assert taught.learn(13, description(smooth(13))).asked
+    taught.go_on()
+    with pytest.raises(MemoryError, match="too many"):
+        taught.learn(14, description(smooth(14)))
+    taught.close()

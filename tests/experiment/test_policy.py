@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from probewise.experiment import Experiment, open_run
+from probewise.experiment.belief import Belief
+from probewise.experiment.history import History, StepRecord
 from probewise.experiment.loading import load
-from probewise.experiment.policy import farthest
+from probewise.experiment.policy import Chooser, farthest
 from probewise.experiment.sites import Candidates, SiteList, averages, sites_of
+from probewise.experiment.states import Plan, SiteState
 from probewise.types import Frame, SiteLattice
 from tiny_experiment import tiny
 
@@ -70,6 +73,32 @@ def test_the_threshold_is_journalled_in_standardised_units(tmp_path: Path) -> No
                 assert fit is not None
                 assert step.plan.details["threshold"] == pytest.approx((1.0 - fit.offset) / fit.scale)
             fit = fits.get(step.step, fit)
+
+
+@pytest.mark.parametrize("refine", [1, 2])
+def test_a_pending_site_is_believed_as_in_a_batch(refine: int) -> None:
+    """Chosen while the first of a batch is being scanned, a site is the second of the batch."""
+    sites = SiteLattice((8, 8), 1.0, (8.0, 8.0))
+    excluded = np.zeros(64, dtype=bool)
+    visited = np.random.default_rng(2).permutation(64)[:15]
+    chosen = []
+    for batch in (2, 1):
+        configuration = load(sets=[f"acquisition.batch={batch}", "acquisition.policy=ucb", "start.sites=4"])
+        belief = Belief(Candidates.over(sites, refine), configuration.surrogate)
+        history = History(sites, excluded)
+        for number, site in enumerate(visited.tolist()):
+            belief.tell(site, belief.candidates.of_site[site], np.full(refine**2, np.sin(site / 9.0)))
+            history.steps.append(StepRecord(number, Plan(site, "halton"), SiteState.MEASURED, None, 0, 0.0, 0.0, 0))
+        belief.fit()
+        chooser = Chooser(configuration, sites, belief, survey_means=None, excluded=excluded)
+        taken = history.states != SiteState.FREE
+        plans = chooser.choose(history, taken).plans
+        if batch == 1:
+            taken[plans[0].site] = True
+            plans += chooser.choose(history, taken, [plans[0].site]).plans
+        chosen.append([plan.site for plan in plans])
+    assert chosen[0] == chosen[1]
+    assert len(set(chosen[0])) == 2
 
 
 def test_travel_costs_shorten_the_way(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 from probewise.errors import ConfigurationError, StorageError
 from probewise.experiment import Experiment, Values, open_run
 from probewise.experiment.journal import FILE, Journal
+from probewise.experiment.learner import Learner
 from probewise.types import Frame
 from tiny_experiment import fake, resumed, tiny
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("reserved", "scanned", "described", "learnt", "committed")
 BATCHES: dict[str, Any] = {"acquisition": {"batch": 3}, "surrogate": {"refine": 2, "fit_every": 5}}
+PIPELINED: dict[str, Any] = {"acquisition": {"pipelined": True}, "surrogate": {"refine": 2, "fit_every": 5}}
+LATE_FITS: dict[str, Any] = {"surrogate": {"fit_every": 4, "fit_delay": 3}}
 
 
 class Death(BaseException):
@@ -56,10 +60,21 @@ def test_values_with_variances_resume_to_the_bit(tmp_path: Path) -> None:
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("changes", [{}, BATCHES], ids=["single", "batches"])
+def by_steps(experiment: Experiment) -> None:
+    for _ in experiment:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "drive"),
+    [({}, by_steps), (BATCHES, Experiment.run), (PIPELINED, Experiment.run), (LATE_FITS, Experiment.run)],
+    ids=["single, step by step", "batches", "pipelined", "late fits"],
+)
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("step", [0, 6, 13])
-def test_a_death_at_any_stage_changes_nothing(tmp_path: Path, stage: str, step: int, changes: dict[str, Any]) -> None:
+def test_a_death_at_any_stage_changes_nothing(
+    tmp_path: Path, stage: str, step: int, changes: dict[str, Any], drive: Callable[[Experiment], object]
+) -> None:
     tiny(tmp_path / "whole", **changes).run()
     experiment = tiny(tmp_path / "cut", **changes)
     count = 0
@@ -72,18 +87,93 @@ def test_a_death_at_any_stage_changes_nothing(tmp_path: Path, stage: str, step: 
 
     experiment.on("stage", die)
     with pytest.raises(Death):
-        experiment.run()
+        drive(experiment)
     with Journal.open(tmp_path / "cut", write=False) as journal:
         before = journal.rows("SELECT * FROM steps")
+        reserved = journal.rows("SELECT step FROM doses WHERE state = 'reserved'")
     resumed(tmp_path / "cut").run()
     with Journal.open(tmp_path / "cut", write=False) as journal:
         assert journal.rows("SELECT * FROM steps")[: len(before)] == before
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    # the scan of the next step runs already unless one goes step by step
+    assert len(reserved) <= (1 if drive is by_steps else 2)
+    assert all(number >= len(before) for (number,) in reserved)
     with open_run(tmp_path / "cut") as run:
         assert run.summary is not None
         lost = run.summary["dose"]["lost_electrons"]
-        assert (lost == 0) == (stage == "committed")
+        assert (lost > 0) == bool(reserved)
         assert any("were lost with frames cut by a death" in text for text in run.notices) == (lost > 0)
+    if drive is by_steps:
+        assert (lost == 0) == (stage == "committed")
+
+
+def test_a_death_between_asking_for_a_fit_and_taking_it(tmp_path: Path) -> None:
+    """Asked for at one frame and taken three later: the journal holds both, and a run cut at each frame is the same."""
+    tiny(tmp_path / "whole", **LATE_FITS).run()
+    with Journal.open(tmp_path / "whole", write=False) as journal:
+        asked = [
+            json.loads(text)["asked"] == "fit" for (text,) in journal.rows("SELECT record FROM steps ORDER BY step")
+        ]
+        taken = [step for (step,) in journal.rows("SELECT step FROM fits ORDER BY fit")]
+    assert asked.count(True) >= 3
+    assert taken[1:] == [step + 3 for step, was in enumerate(asked) if was and step + 3 < len(asked)]
+    first = asked.index(True)
+    for cut in range(first, first + 5):
+        experiment = tiny(tmp_path / f"cut-{cut}", **LATE_FITS)
+        for _ in range(cut + 1):
+            experiment.step()
+        experiment.close()
+        resumed(tmp_path / f"cut-{cut}").run()
+        assert outcome(tmp_path / f"cut-{cut}") == outcome(tmp_path / "whole")
+
+
+def lattice(directory: Path) -> Experiment:
+    return Experiment(
+        "simulated:nio-lsmo",
+        out=directory,
+        instrument={"fov_nm": 40.0},
+        survey={"shape": "none"},
+        sites={"shape": (8, 8), "side_nm": 4.0, "pixel_nm": 0.0625},
+        descriptor={"window_px": 32, "step_px": 16, "components": 2, "refit_every": 4},
+        start={"sites": 6},
+        surrogate={"fit_every": 3},
+        budget={"steps": 19},
+    )
+
+
+def test_a_late_basis_is_put_back_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The basis is fitted beside the loop too; runs cut between asking and taking, and slow ones, end the same."""
+    lattice(tmp_path / "whole").run()
+    with Journal.open(tmp_path / "whole", write=False) as journal:
+        asked = [json.loads(text)["asked"] for (text,) in journal.rows("SELECT record FROM steps ORDER BY step")]
+        taken = [step for (step,) in journal.rows("SELECT step FROM bases ORDER BY basis")]
+        fits = {step for (step,) in journal.rows("SELECT step FROM fits")}
+    late = [step + 2 for step, what in enumerate(asked) if what == "basis" and step + 2 < len(asked)]
+    assert taken == [5, *late]  # the first is waited for
+    assert len(late) >= 2
+    assert set(taken) <= fits  # each comes with hyper-parameters for its values
+    for cut in range(late[0] - 2, late[0] + 1):
+        experiment = lattice(tmp_path / f"cut-{cut}")
+        for _ in range(cut + 1):
+            experiment.step()
+        experiment.close()
+        Experiment.resume(tmp_path / f"cut-{cut}").run()
+        assert outcome(tmp_path / f"cut-{cut}") == outcome(tmp_path / "whole")
+    monkeypatch.setattr(Learner, "go_on", lambda self: None)
+    lattice(tmp_path / "slow").run()
+    assert outcome(tmp_path / "slow") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("changes", [PIPELINED, LATE_FITS, BATCHES], ids=["pipelined", "late fits", "batches"])
+def test_neither_the_pace_nor_the_caller_changes_a_run(
+    tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step by step, or with fits that begin only when they are waited for."""
+    tiny(tmp_path / "run", **changes).run()
+    by_steps(tiny(tmp_path / "steps", **changes))
+    monkeypatch.setattr(Learner, "go_on", lambda self: None)
+    tiny(tmp_path / "slow", **changes).run()
+    assert outcome(tmp_path / "steps") == outcome(tmp_path / "slow") == outcome(tmp_path / "run")
 
 
 def test_lost_electrons_count_in_the_budget(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakes import Fault
+from probewise.experiment import Step
 from probewise.experiment.signals import Signals
 from tiny_experiment import fake, resumed, tiny
 
@@ -55,15 +56,17 @@ def test_the_step_finishes_and_the_run_can_go_on(tmp_path: Path) -> None:
     stop = experiment.stop
     experiment.stop = lambda reason="stopped": (stop(reason), heard.set())[0]  # type: ignore[method-assign]
 
-    def interrupt(step: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert heard.wait(10)
+    def interrupt(step: Step) -> None:
+        if step.index == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert heard.wait(10)
 
     experiment.on("step", interrupt)
     with Signals(experiment) as signals:
         summary = experiment.run()
     assert signals.exit_code == 130
-    assert (summary["steps"], summary["stop_reason"]) == (1, "signal: SIGINT")
+    # the step that runs when the first is told is the second
+    assert (summary["steps"], summary["stop_reason"]) == (2, "signal: SIGINT")
     assert instrument.beam == "blanked"
     assert resumed(tmp_path / "r").run()["steps"] == 20
 

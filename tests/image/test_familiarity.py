@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import mahalanobis
 
 from probewise import models
+from probewise._core import image as _image
 from probewise.errors import ModelError
 from probewise.image import AtomFinder
 from probewise.image.familiarity import (
@@ -239,3 +240,38 @@ def test_the_finder_judges_what_it_finds():
     assert strange is not None
     assert strange.unfamiliar
     assert knowing(np.ascontiguousarray(image[:90, :90])).familiarity is None
+
+
+def test_statistics_of_the_core_against_double_precision():
+    random = np.random.default_rng(5)
+    image = (random.gamma(1.5, size=(97, 131)) + 100).astype(np.float32)
+    mean, deviation, skewness, correlation, rows = _image.input_statistics(image)
+    off = image.astype(np.float64) - image.mean(dtype=np.float64)
+    # Sums in single precision over blocks of 1024.
+    assert mean == pytest.approx(image.mean(dtype=np.float64), rel=1e-7)
+    assert deviation == pytest.approx(off.std(), rel=1e-5)
+    assert skewness == pytest.approx(stats.skew(off.ravel()), rel=1e-4)
+    line = off.ravel()
+    for found, step in zip(correlation, (1, 131, 4, 4 * 131), strict=True):
+        assert found == pytest.approx((line[step:] * line[:-step]).mean() / off.var(), abs=1e-5)
+    assert rows == pytest.approx(np.diff(off.mean(axis=1)).var() / np.diff(off.mean(axis=0)).var(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda image, maps: _image.input_statistics(image[:4].copy()), "image is a .*, expected 5 x 5"),
+        (lambda image, maps: _image.answer_statistics(image, image, maps, 2.0, lattice()[:6]), "at least 7 atoms"),
+        (
+            lambda image, maps: _image.answer_statistics(image, image, maps, 2.0, lattice() + 100),
+            "yx holds .*, expected atoms inside input",
+        ),
+        (
+            lambda image, maps: _image.answer_statistics(image, image, maps[:0], 2.0, lattice()),
+            "classes is a .*, expected at least one pixel",
+        ),
+    ],
+)
+def test_the_core_names_what_it_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.zeros((128, 128), dtype=np.float32), np.zeros((2, 64, 64), dtype=np.float32))

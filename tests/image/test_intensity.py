@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probewise._core import all_finite
 from probewise.image import IntensityScale, normalise, robust_scale, site_means, to_image
 from probewise.types import ScanPath, SiteLattice
 
@@ -134,3 +135,21 @@ def test_site_means_refuse_what_is_wrong():
         site_means(np.full((4, 4), np.nan), sites)
     with pytest.raises(ValueError, match=r"side_nm is 0\.0"):
         site_means(np.ones((4, 4)), SiteLattice((2, 2), 0.0, (4.0, 4.0)))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_one_value_that_is_not_finite_is_found_wherever_it_is(size, wrong):
+    values = np.linspace(-3e38, 3e38, size, dtype=np.float32)
+    assert all_finite(values)
+    for place in (0, size // 2, size - 1):
+        spoilt = values.copy()
+        spoilt[place] = wrong
+        assert not all_finite(spoilt)
+        assert not all_finite(np.repeat(spoilt, 2)[::2])
+
+
+def test_nothing_is_finite_and_other_types_are_refused():
+    assert all_finite(np.empty((0, 3), dtype=np.float32))
+    with pytest.raises(TypeError, match="values is a float64 array of shape \\(2,\\), expected float32"):
+        all_finite(np.zeros(2))

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -171,7 +173,7 @@ def test_every_shipped_model_loads_by_its_name():
 
 
 def test_devices(tiny_path, monkeypatch):
-    with pytest.raises(ConfigurationError, match="device is 'tpu', expected one of cpu, cuda, auto"):
+    with pytest.raises(ConfigurationError, match="device is 'tpu', expected one of auto, cpu, cuda"):
         load_model(tiny_path, device="tpu")
     if runtime.CUDA in runtime.providers():
         pytest.skip("this onnxruntime has CUDA")
@@ -189,26 +191,109 @@ class BrokenSession:
         raise RuntimeError("CUDA failure 719")
 
 
-@pytest.mark.parametrize("device", ["cuda", "auto"])
-def test_a_lost_gpu_moves_to_the_cpu_only_where_the_device_was_left_open(device, tiny_path, monkeypatch):
-    open_session = runtime.open_session
+@pytest.fixture
+def cuda_on_paper(monkeypatch):
+    """Sessions on the CPU that the model takes for sessions on CUDA; `refuse` makes the next ones fail."""
+    open_session, opened, refused = runtime.open_session, [], []
 
-    def on_paper(content, source, *, provider, threads, deadline_s):
-        return open_session(content, source, provider=runtime.CPU, threads=threads, deadline_s=deadline_s)
+    def on_paper(content, source, *, provider, device_id, **settings):
+        opened.append((provider, device_id))
+        if refused and provider == runtime.CUDA:
+            raise refused[0]
+        return open_session(content, source, provider=runtime.CPU, **settings)
 
     monkeypatch.setattr(runtime, "choose_provider", lambda _: (runtime.CUDA, ()))
     monkeypatch.setattr(runtime, "open_session", on_paper)
+    return opened, refused
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "auto"])
+def test_a_lost_gpu_moves_to_the_cpu_and_the_call_is_repeated(device, tiny_path, monkeypatch, cuda_on_paper):
     model = load_model(tiny_path, device=device)
     x = frames(1, 1, 16, 16)
     expected = model.run(x)[0]
+    assert (model.provider, model.notices) == (runtime.CUDA, ())
     monkeypatch.setattr(model, "_session", BrokenSession())
-    if device == "cuda":
-        with pytest.raises(ModelError, match="failed: CUDA failure 719"):
-            model.run(x)
-        return
     np.testing.assert_array_equal(model.run(x)[0], expected)
     assert model.provider == runtime.CPU
     assert "moved to the CPU after an error on CUDA" in model.notices[-1]
+    assert cuda_on_paper[0] == [
+        (runtime.CUDA, 1 if device == "cuda:1" else 0),
+        (runtime.CPU, 1 if ":" in device else 0),
+    ]
+
+
+def test_a_provider_that_does_not_work_is_an_error_only_where_it_was_asked_for(tiny_path, cuda_on_paper):
+    cuda_on_paper[1].append(ConfigurationError("CUDAExecutionProvider could not be used"))
+    with pytest.raises(ConfigurationError, match="could not be used"):
+        load_model(tiny_path, device="cuda")
+    model = load_model(tiny_path, device="auto")
+    assert model.provider == runtime.CPU
+    assert model.notices == ("tiny: moved to the CPU as CUDA cannot be used: CUDAExecutionProvider could not be used",)
+
+
+def test_outputs_bound_where_the_model_runs_are_those_of_run(tiny_path):
+    model, x = load_model(tiny_path), frames(2, 1, 16, 24)
+    for bound, expected in zip(model.run_on_device(x), model.run(x), strict=True):
+        np.testing.assert_array_equal(bound, expected)
+    with pytest.raises(TypeError, match="x is float64"):
+        model.run_on_device(x.astype(float))
+    with pytest.raises(ValueError, match="x holds 768 non-finite numbers"):
+        model.run_on_device(np.full_like(x, np.nan))
+
+
+def test_on_cuda_the_arrays_are_those_of_cupy(tiny_path, monkeypatch, cuda_on_paper):
+    model, x = load_model(tiny_path, device="cuda:1"), frames(1, 1, 16, 16)
+    expected = model.run(x)
+    asked = []
+
+    class Binding:
+        """Notes what a device would be given, and gives it to the CPU."""
+
+        def __init__(self, session):
+            self._binding = session.io_binding()
+            self.synchronize_outputs = self._binding.synchronize_outputs
+
+        def bind_input(self, name, kind, device_id, *rest):
+            asked.append((name, kind, device_id))
+            self._binding.bind_input(name, "cpu", 0, *rest)
+
+        def bind_output(self, name, kind, device_id, *rest):
+            asked.append((name, kind, device_id))
+            self._binding.bind_output(name, "cpu", 0, *rest)
+
+    class Session:
+        def __init__(self, session):
+            self._session = session
+
+        def io_binding(self):
+            return Binding(self._session)
+
+        def run_with_iobinding(self, binding, options):
+            assert waited == [True]
+            self._session.run_with_iobinding(binding._binding, options)
+
+    class Pointed(np.ndarray):
+        """As CuPy's arrays say where they are."""
+
+        @property
+        def data(self):
+            return types.SimpleNamespace(ptr=self.ctypes.data)
+
+    waited = []
+    stream = types.SimpleNamespace(synchronize=lambda: waited.append(True))
+    cupy = types.SimpleNamespace(
+        asarray=lambda array: np.asarray(array).view(Pointed),
+        empty=lambda shape, dtype: np.empty(shape, dtype).view(Pointed),
+        isfinite=np.isfinite,
+        cuda=types.SimpleNamespace(get_current_stream=lambda: stream),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(model, "_session", Session(model._session))
+    for bound, known in zip(model.run_on_device(x), expected, strict=True):
+        np.testing.assert_array_equal(bound, known)
+    assert {(kind, device_id) for _, kind, device_id in asked} == {("cuda", 1)}
+    assert [name for name, *_ in asked] == [model.card.input.name, *(output.name for output in model.card.outputs)]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +312,10 @@ def test_two_runtimes_or_none_are_refused_with_what_to_type(present, says, tiny_
 
 def test_threads_come_from_the_environment(tiny_path, monkeypatch):
     monkeypatch.setenv("PROBEWISE_THREADS", "2")
-    assert load_model(tiny_path)._session.get_session_options().intra_op_num_threads == 2
+    options = load_model(tiny_path)._session.get_session_options()
+    assert options.intra_op_num_threads == 2
+    for name in ("intra_op", "inter_op"):  # waiting threads leave their cores to others
+        assert options.get_session_config_entry(f"session.{name}.allow_spinning") == "0"
     monkeypatch.setenv("PROBEWISE_THREADS", "many")
     with pytest.raises(ConfigurationError, match="PROBEWISE_THREADS is 'many'"):
         load_model(tiny_path)

@@ -59,6 +59,44 @@ def test_a_list_of_positions_gives_one_count_a_sample(make_fake):
     assert frame.counts.shape == (2, 24)
 
 
+def test_a_scan_in_two_parts(make_fake):
+    fake = make_fake()
+    with session(fake) as opened:
+        before = time.perf_counter_ns()
+        frame = opened.begin(ROI, SITE, ["HAADF"])
+        with pytest.raises(InstrumentError, match="one call at a time"):
+            opened.call(fake.checkpoint)
+        with pytest.raises(InstrumentError, match="one call at a time"):
+            opened.begin(ROI, SITE, ["HAADF"])
+        assert frame().sequence == 1
+        assert before < opened.last_pixel_ns < time.perf_counter_ns()
+        assert fake.beam == "blanked"
+        with pytest.raises(ConfigurationError):
+            opened.begin(ROI, SITE, ["EELS"])
+        assert opened.acquire(ROI, SITE, ["HAADF"]).sequence == 2
+
+
+def test_leaving_cuts_a_scan_that_nobody_waits_for(make_fake):
+    fake = make_fake(faults=[Fault("read_into", "hang-until-abort")])
+    with session(fake) as opened:
+        opened.begin(ROI, SITE, ["HAADF"])
+    assert fake.closed
+    assert fake.beam in SAFE
+
+
+def test_abort_reaches_a_scan_begun_in_two_parts(make_fake):
+    fake = make_fake(faults=[Fault("read_into", "hang-until-abort")])
+    with session(fake) as opened:
+        frame = opened.begin(ROI, SITE, ["HAADF"])
+        while fake.calls("read_into") == 0:
+            time.sleep(0.001)
+        opened.abort()
+        with pytest.raises(ScanError):
+            frame()
+        assert fake.beam in SAFE
+        assert opened.acquire(ROI, SITE, ["HAADF"]).sequence == 2
+
+
 def test_all_verbs_but_abort_run_on_one_thread_of_the_session(make_fake):
     fake = make_fake()
     with session(fake) as opened:

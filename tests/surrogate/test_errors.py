@@ -26,7 +26,7 @@ def process(**changed):
         ({"mean": np.nan}, ValueError, "mean is nan"),
         ({"alpha": 0.0}, ValueError, "alpha is 0"),
         ({"precision": "float16"}, ValueError, "precision is 'float16'"),
-        ({"device": "cuda"}, ValueError, "device is 'cuda', expected 'cpu'"),
+        ({"device": "tpu"}, ValueError, "device is 'tpu', expected one of auto, cpu, cuda"),
     ],
 )
 def test_wrong_settings_are_named(changed, error, message):

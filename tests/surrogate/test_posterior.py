@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import probewise as pw
+from probewise._core.surrogate import Engine
 from reference.gaussian_process import posterior
 
 KERNELS = ("rbf", "matern12", "matern32", "matern52", "rq", "product-matern12", "product-matern32", "product-matern52")
@@ -193,6 +194,57 @@ def test_float32_stays_within_its_stated_bound(name, noise):
     assert narrow.mean.dtype == np.float32
     np.testing.assert_allclose(narrow.mean, wide.mean, atol=1e-3)
     np.testing.assert_allclose(narrow.std, wide.std, atol=1e-3)
+
+
+def lazy_and_eager(precision="float64", noise=1e-2, shape=(512, 256)):
+    rows, cols = shape
+    single = precision == "float32"
+    lazy = pw.GaussianProcess(
+        pw.Lattice(shape), kernel="product-matern52", lengthscale=9.0, noise=noise, precision=precision
+    )
+    eager = Engine.lattice(
+        rows, cols, 1.0, 1.0, "product-matern52", np.full(2, 9.0), 1.0, noise, 0.0, 1.0, single, "separable"
+    )
+    return lazy, eager
+
+
+def test_a_large_lattice_is_lazy_and_reading_its_maps_brings_them_up_to_date():
+    lazy, eager = lazy_and_eager()
+    assert (lazy.plan, eager.plan) == ("lazy", "separable")
+    rng = np.random.default_rng(8)
+    for step in range(12):
+        index, value = int(rng.integers(lazy.candidates.size)), float(rng.normal())
+        lazy.tell(index, value)
+        eager.tell_one(index, value, 0.0)
+        chosen = pw.choose(lazy, "ucb", key=(1, step))[0]
+        scores = eager.mean + eager.std
+        scores[eager.indices] = -np.inf
+        assert scores[chosen] == pytest.approx(scores.max(), abs=1e-10)  # places far from all values tie to rounding
+        assert pw.choose(lazy, "ei", key=(1, step))[0] not in eager.indices
+    before = lazy.mean
+    np.testing.assert_allclose(before, eager.mean, atol=1e-11)
+    np.testing.assert_allclose(lazy.std, eager.std, atol=1e-11)
+    copy = lazy.believe(chosen)
+    lazy.tell(int(chosen), 3.0)
+    np.testing.assert_allclose(before, eager.mean, atol=1e-11)  # a copy: later values do not half change it
+    np.testing.assert_allclose(copy.mean, before, atol=1e-11)
+    assert lazy.mean[chosen] > 2.0
+    assert lazy.bound(slice(0, 300)) == (lazy.mean[:300].max(), lazy.std[:300].max())
+
+
+def test_lazy_float32_stays_within_the_bound_of_float32():
+    lazy, _ = lazy_and_eager("float32")
+    wide, _ = lazy_and_eager()
+    rng = np.random.default_rng(9)
+    # dense enough that many rows of V overlap
+    told = rng.integers(0, 60, 300) * 256 + rng.integers(0, 60, 300)
+    for index, value in zip(told, rng.normal(size=300), strict=True):
+        lazy.tell(int(index), float(value))
+        wide.tell(int(index), float(value))
+        pw.choose(lazy, "ucb")
+    assert lazy.mean.dtype == np.float32
+    np.testing.assert_allclose(lazy.mean, wide.mean, atol=1e-3)
+    np.testing.assert_allclose(lazy.std, wide.std, atol=1e-3)
 
 
 @settings(deadline=None, max_examples=40)

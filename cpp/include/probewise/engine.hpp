@@ -2,15 +2,19 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "probewise/acquisition/best_of_maps.hpp"
 #include "probewise/acquisition/choice.hpp"
 #include "probewise/acquisition/policies.hpp"
 #include "probewise/surrogate/gaussian_process.hpp"
 
 namespace probewise {
+
+class TileSearch;
 
 /// How the members of a batch after the first are found. believer: the posterior is told its own mean at each member
 /// before the next is chosen; top: the best scores of one map.
@@ -33,6 +37,9 @@ struct ChoiceRequest {
 class Engine {
  public:
   explicit Engine(GaussianProcess surrogate);
+  Engine(const Engine& other);
+  Engine(Engine&&) noexcept;
+  ~Engine();
 
   GaussianProcess& surrogate() noexcept { return surrogate_; }
   const GaussianProcess& surrogate() const noexcept { return surrogate_; }
@@ -51,10 +58,12 @@ class Engine {
   std::int64_t step(std::int64_t index, double value, const ChoiceRequest& request);
 
  private:
-  void score_candidates(const ChoiceRequest& request, std::size_t member);
+  std::int64_t best(const ChoiceRequest& request, std::size_t member);
 
   GaussianProcess surrogate_;
-  std::vector<double> scores_;
+  std::unique_ptr<TileSearch> search_;  // lazy plan only
+  BestOfMaps best_of_maps_;
+  std::vector<double> draw_;
   std::vector<std::uint8_t> blocked_;
   std::vector<double> offsets_, centres_, path_;
 };

@@ -16,4 +16,10 @@ class NotPositiveDefinite : public Error {
   using Error::Error;
 };
 
+/// The CUDA driver or a device failed, or there is none.
+class CudaError : public Error {
+ public:
+  using Error::Error;
+};
+
 }  // namespace probewise

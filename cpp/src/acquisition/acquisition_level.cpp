@@ -58,7 +58,55 @@ double largest(size_t n, const double* __restrict scores, const uint8_t* __restr
   return best[0];
 }
 
-constexpr AcquisitionLoops loops{bound_f64, bound_f32, straddle_f64, straddle_f32, largest};
+template <class T>
+PROBEWISE_HD void limits(size_t n, const T* __restrict mean, const T* __restrict deviation,
+                         const uint8_t* __restrict blocked, double* low, double* high, double* widest) {
+  constexpr size_t ways = 16;
+  const T infinity = static_cast<T>(__builtin_inf());
+  T least[ways], largest_mean[ways], largest_deviation[ways];
+  for (size_t k = 0; k < ways; ++k) {
+    least[k] = infinity;
+    largest_mean[k] = -infinity;
+    largest_deviation[k] = 0;
+  }
+  size_t j = 0;
+  for (; j + ways <= n; j += ways) {
+    for (size_t k = 0; k < ways; ++k) {
+      const bool out = blocked[j + k] != 0;
+      const T under = out ? infinity : mean[j + k], over = out ? -infinity : mean[j + k];
+      const T wide = out ? T{0} : deviation[j + k];
+      least[k] = under < least[k] ? under : least[k];
+      largest_mean[k] = over > largest_mean[k] ? over : largest_mean[k];
+      largest_deviation[k] = wide > largest_deviation[k] ? wide : largest_deviation[k];
+    }
+  }
+  for (; j < n; ++j) {
+    if (blocked[j] != 0) continue;
+    least[0] = mean[j] < least[0] ? mean[j] : least[0];
+    largest_mean[0] = mean[j] > largest_mean[0] ? mean[j] : largest_mean[0];
+    largest_deviation[0] = deviation[j] > largest_deviation[0] ? deviation[j] : largest_deviation[0];
+  }
+  for (size_t k = 1; k < ways; ++k) {
+    least[0] = least[k] < least[0] ? least[k] : least[0];
+    largest_mean[0] = largest_mean[k] > largest_mean[0] ? largest_mean[k] : largest_mean[0];
+    largest_deviation[0] = largest_deviation[k] > largest_deviation[0] ? largest_deviation[k] : largest_deviation[0];
+  }
+  *low = static_cast<double>(least[0]);
+  *high = static_cast<double>(largest_mean[0]);
+  *widest = static_cast<double>(largest_deviation[0]);
+}
+
+void limits_f64(size_t n, const double* mean, const double* deviation, const uint8_t* blocked, double* low,
+                double* high, double* widest) {
+  limits(n, mean, deviation, blocked, low, high, widest);
+}
+
+void limits_f32(size_t n, const float* mean, const float* deviation, const uint8_t* blocked, double* low, double* high,
+                double* widest) {
+  limits(n, mean, deviation, blocked, low, high, widest);
+}
+
+constexpr AcquisitionLoops loops{bound_f64, bound_f32, straddle_f64, straddle_f32, limits_f64, limits_f32, largest};
 
 }  // namespace
 

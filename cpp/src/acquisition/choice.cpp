@@ -5,32 +5,26 @@
 #include <vector>
 
 #include "acquisition/level.hpp"
-#include "probewise/random.hpp"
+#include "acquisition/policy_body.hpp"
 
 namespace probewise {
 
-namespace {
-
-std::uint64_t rank_of(ChoiceKey key, std::size_t index) noexcept {
-  const RandomBlock block = philox(key.seed, key.stream, index);
-  return (static_cast<std::uint64_t>(block.word[0]) << 32) | block.word[1];
+void BestChoice::offer(std::int64_t candidate, double offered) noexcept {
+  if (index >= 0 && offered < score) return;
+  const std::uint64_t offered_rank = tie_rank(key, static_cast<std::size_t>(candidate));
+  if (index >= 0 && offered == score && offered_rank >= rank) return;
+  index = candidate;
+  score = offered;
+  rank = offered_rank;
 }
-
-}  // namespace
 
 std::int64_t choose_best(std::span<const double> scores, std::span<const std::uint8_t> blocked, ChoiceKey key) {
   const double largest = acquisition_loops().largest(scores.size(), scores.data(), blocked.data());
-  std::int64_t chosen = -1;
-  std::uint64_t chosen_rank = 0;
+  BestChoice best{key};
   for (std::size_t j = 0; j < scores.size(); ++j) {
-    if (scores[j] != largest || blocked[j] != 0) continue;
-    const std::uint64_t rank = rank_of(key, j);
-    if (chosen < 0 || rank < chosen_rank) {
-      chosen = static_cast<std::int64_t>(j);
-      chosen_rank = rank;
-    }
+    if (scores[j] == largest && blocked[j] == 0) best.offer(static_cast<std::int64_t>(j), scores[j]);
   }
-  return chosen;
+  return best.index;
 }
 
 void charge(std::span<double> scores, std::span<const double> cost, double weight) {
@@ -39,7 +33,7 @@ void charge(std::span<double> scores, std::span<const double> cost, double weigh
 
 void keyed_permutation(ChoiceKey key, std::span<std::int64_t> order) {
   std::vector<std::pair<std::uint64_t, std::int64_t>> ranked(order.size());
-  for (std::size_t j = 0; j < ranked.size(); ++j) ranked[j] = {rank_of(key, j), static_cast<std::int64_t>(j)};
+  for (std::size_t j = 0; j < ranked.size(); ++j) ranked[j] = {tie_rank(key, j), static_cast<std::int64_t>(j)};
   std::sort(ranked.begin(), ranked.end());
   std::transform(ranked.begin(), ranked.end(), order.begin(), [](const auto& entry) { return entry.second; });
 }

@@ -16,6 +16,12 @@ struct AcquisitionLoops {
                        double* out);
   void (*straddle_f32)(size_t n, double beta, double threshold, const float* mean, const float* deviation, double* out);
 
+  /// The least and largest mean and the largest deviation where blocked[j] == 0; (inf, -inf, 0) when there is none.
+  void (*limits_f64)(size_t n, const double* mean, const double* deviation, const uint8_t* blocked, double* low,
+                     double* high, double* widest);
+  void (*limits_f32)(size_t n, const float* mean, const float* deviation, const uint8_t* blocked, double* low,
+                     double* high, double* widest);
+
   /// Largest score where blocked[j] == 0, -infinity when there is none.
   double (*largest)(size_t n, const double* scores, const uint8_t* blocked);
 };

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/tile_search.hpp"
+
 namespace probewise {
 
 namespace {
@@ -34,25 +36,37 @@ class Rewinding {
 
 }  // namespace
 
-Engine::Engine(GaussianProcess surrogate)
-    : surrogate_(std::move(surrogate)),
-      scores_(surrogate_.candidates().size()),
-      blocked_(surrogate_.candidates().size()) {}
+Engine::Engine(GaussianProcess surrogate) : surrogate_(std::move(surrogate)), blocked_(surrogate_.candidates().size()) {
+  if (surrogate_.tiles() != nullptr) search_ = std::make_unique<TileSearch>();
+}
 
-void Engine::score_candidates(const ChoiceRequest& request, std::size_t member) {
+Engine::Engine(const Engine& other)
+    : surrogate_(other.surrogate_),
+      search_(other.search_ == nullptr ? nullptr : std::make_unique<TileSearch>(*other.search_)),
+      blocked_(other.blocked_),
+      offsets_(other.offsets_),
+      centres_(other.centres_),
+      path_(other.path_) {}
+
+Engine::Engine(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+/// The best free candidate by the maps as they are, or by a draw of a batch member's own.
+std::int64_t Engine::best(const ChoiceRequest& request, std::size_t member) {
   if (!request.policy) {
-    surrogate_.sample(request.key.seed, request.key.stream + (member + 1) * member_stream, scores_);
-  } else {
-    const MapView mean = surrogate_.mean(), deviation = surrogate_.deviation();
-    if (mean.f64 != nullptr) {
-      score(*request.policy, request.parameters, std::span(mean.f64, mean.size),
-            std::span(deviation.f64, deviation.size), scores_);
-    } else {
-      score(*request.policy, request.parameters, std::span(mean.f32, mean.size),
-            std::span(deviation.f32, deviation.size), scores_);
-    }
+    draw_.resize(surrogate_.candidates().size());
+    surrogate_.sample(request.key.seed, request.key.stream + (member + 1) * member_stream, draw_);
+    if (!request.cost.empty()) charge(draw_, request.cost, request.cost_weight);
+    return choose_best(draw_, blocked_, request.key);
   }
-  if (!request.cost.empty()) charge(scores_, request.cost, request.cost_weight);
+  if (search_ != nullptr) return search_->best(surrogate_, request, blocked_);
+  const MapView mean = surrogate_.mean(), deviation = surrogate_.deviation();
+  const auto of = [&]<class T>(const T* means, const T* deviations) {
+    return best_of_maps_.find(*request.policy, request.parameters, std::span(means, mean.size),
+                              std::span(deviations, mean.size), std::span<const std::uint8_t>(blocked_), request.cost,
+                              request.cost_weight, request.key);
+  };
+  return mean.f64 != nullptr ? of(mean.f64, deviation.f64) : of(mean.f32, deviation.f32);
 }
 
 std::size_t Engine::choose(const ChoiceRequest& request, std::span<std::int64_t> chosen) {
@@ -62,25 +76,24 @@ std::size_t Engine::choose(const ChoiceRequest& request, std::span<std::int64_t>
   if (request.visited.empty()) {
     std::fill(blocked_.begin(), blocked_.end(), std::uint8_t{0});
   } else {
-    std::copy(request.visited.begin(), request.visited.end(), blocked_.begin());
+    std::transform(request.visited.begin(), request.visited.end(), blocked_.begin(),
+                   [](std::uint8_t visited) { return static_cast<std::uint8_t>(visited != 0); });
   }
   if (!request.allow_told) {
     for (const std::int64_t told : surrogate_.indices()) blocked_[static_cast<std::size_t>(told)] = 1;
   }
-  const bool fresh_scores = request.method == BatchMethod::believer || !request.policy;
   const bool believes = request.method == BatchMethod::believer && request.policy && chosen.size() > 1;
   std::optional<Rewinding> rewinding;
   if (believes) rewinding.emplace(surrogate_);
   std::size_t count = 0;
   for (; count < chosen.size(); ++count) {
-    if (count == 0 || fresh_scores) score_candidates(request, count);
-    const std::int64_t best = choose_best(scores_, blocked_, request.key);
-    if (best < 0) break;
-    chosen[count] = best;
-    blocked_[static_cast<std::size_t>(best)] = 1;
+    const std::int64_t next = best(request, count);
+    if (next < 0) break;
+    chosen[count] = next;
+    blocked_[static_cast<std::size_t>(next)] = 1;
     if (believes && count + 1 < chosen.size()) {
-      const double belief = surrogate_.mean()[static_cast<std::size_t>(best)];
-      surrogate_.tell(std::span(&best, 1), std::span(&belief, 1));
+      const double belief = surrogate_.mean_at(next);
+      surrogate_.tell(std::span(&next, 1), std::span(&belief, 1));
     }
   }
   return count;

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
+
+#include "points/nearest.hpp"
 
 namespace probewise {
 
@@ -18,48 +19,12 @@ constexpr std::size_t profile_atoms = 128;  // enough for a mean; more would cos
 double median_spacing(std::span<const double> yx) {
   const std::size_t count = yx.size() / 2;
   if (count < 2) return 0;
-  double low[2] = {yx[0], yx[1]}, high[2] = {yx[0], yx[1]};
-  for (std::size_t i = 0; i < yx.size(); ++i) {
-    low[i % 2] = std::min(low[i % 2], yx[i]);
-    high[i % 2] = std::max(high[i % 2], yx[i]);
-  }
-  // Square cells of about one point: the nearest neighbour is mostly in a cell next door.
-  const double height = high[0] - low[0], width = high[1] - low[1];
-  const double cell = std::max({std::sqrt(height * width / static_cast<double>(count)),
-                                std::max(height, width) / static_cast<double>(count), 1e-9});
-  const auto rows = static_cast<std::size_t>(height / cell) + 1, cols = static_cast<std::size_t>(width / cell) + 1;
-  const auto cell_of = [&](std::size_t i) {
-    return static_cast<std::size_t>((yx[2 * i] - low[0]) / cell) * cols +
-           static_cast<std::size_t>((yx[2 * i + 1] - low[1]) / cell);
-  };
-  std::vector<std::uint32_t> start(rows * cols + 1, 0), order(count);
-  for (std::size_t i = 0; i < count; ++i) ++start[cell_of(i) + 1];
-  for (std::size_t c = 0; c < rows * cols; ++c) start[c + 1] += start[c];
-  std::vector<std::uint32_t> next(start.begin(), start.end() - 1);
-  for (std::size_t i = 0; i < count; ++i) order[next[cell_of(i)]++] = static_cast<std::uint32_t>(i);
-
+  const NearestPoints points(yx, 1);
   std::vector<double> nearest(count);
+  std::uint32_t number = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t place = cell_of(i), row = place / cols, col = place % cols;
-    double best = std::numeric_limits<double>::infinity();
-    for (std::size_t ring = 0; ring <= std::max(rows, cols); ++ring) {
-      const double certain = static_cast<double>(ring) * cell - cell;  // a ring farther out holds nothing nearer
-      if (ring > 0 && best <= certain * std::abs(certain)) break;
-      const std::size_t top = row - std::min(row, ring), bottom = std::min(rows - 1, row + ring);
-      const std::size_t left = col - std::min(col, ring), right = std::min(cols - 1, col + ring);
-      for (std::size_t r = top; r <= bottom; ++r) {
-        const bool whole = r + ring == row || r == row + ring;
-        for (std::size_t c = left; c <= right; ++c) {
-          if (!whole && c + ring != col && c != col + ring) continue;
-          for (std::uint32_t k = start[r * cols + c]; k < start[r * cols + c + 1]; ++k) {
-            if (order[k] == i) continue;
-            const double dy = yx[2 * order[k]] - yx[2 * i], dx = yx[2 * order[k] + 1] - yx[2 * i + 1];
-            best = std::min(best, dy * dy + dx * dx);
-          }
-        }
-      }
-    }
-    nearest[i] = best;
+    points.find(yx[2 * i], yx[2 * i + 1], static_cast<std::uint32_t>(i), std::span(&nearest[i], 1),
+                std::span(&number, 1));
   }
   const auto middle = nearest.begin() + static_cast<std::ptrdiff_t>(count / 2);
   std::nth_element(nearest.begin(), middle, nearest.end());
@@ -75,21 +40,28 @@ AtomProfile atom_profile(Image2d<const float> image, std::span<const double> yx,
         static_cast<std::uint32_t>(std::lround(std::hypot(static_cast<double>(i / side) - static_cast<double>(half),
                                                           static_cast<double>(i % side) - static_cast<double>(half))));
   }
-  const auto rings = static_cast<std::size_t>(half) + 1;
-  std::vector<double> sum(2 * rings, 0.0), pixels(2 * rings, 0.0);  // the corners of the square lie beyond `rings`
+  std::vector<double> patch(ring.size(), 0.0);  // sum of the windows, and how many of them reach each pixel
+  std::vector<std::uint32_t> reached(ring.size(), 0);
   const std::size_t count = yx.size() / 2, every = std::max<std::size_t>(1, count / profile_atoms);
   for (std::size_t i = 0; i < count; i += every) {
     const auto y = static_cast<std::ptrdiff_t>(std::lround(yx[2 * i]));
     const auto x = static_cast<std::ptrdiff_t>(std::lround(yx[2 * i + 1]));
+    const std::ptrdiff_t left = std::max<std::ptrdiff_t>(0, x - half), right = std::min(image.cols - 1, x + half);
     for (std::ptrdiff_t row = std::max<std::ptrdiff_t>(0, y - half); row <= std::min(image.rows - 1, y + half); ++row) {
-      for (std::ptrdiff_t col = std::max<std::ptrdiff_t>(0, x - half); col <= std::min(image.cols - 1, x + half);
-           ++col) {
-        const std::uint32_t place =
-            ring[static_cast<std::size_t>(row - y + half) * side + static_cast<std::size_t>(col - x + half)];
-        sum[place] += static_cast<double>(image(row, col));
-        pixels[place] += 1;
+      const std::size_t first =
+          static_cast<std::size_t>(row - y + half) * side + static_cast<std::size_t>(left - x + half);
+      const float* from = &image(row, left);
+      for (std::size_t k = 0; k <= static_cast<std::size_t>(right - left); ++k) {
+        patch[first + k] += static_cast<double>(from[k]);
+        ++reached[first + k];
       }
     }
+  }
+  const auto rings = static_cast<std::size_t>(half) + 1;
+  std::vector<double> sum(2 * rings, 0.0), pixels(2 * rings, 0.0);  // the corners of the square lie beyond `rings`
+  for (std::size_t i = 0; i < ring.size(); ++i) {
+    sum[ring[i]] += patch[i];
+    pixels[ring[i]] += reached[i];
   }
   for (std::size_t r = 0; r < rings; ++r) sum[r] = pixels[r] > 0 ? sum[r] / pixels[r] : sum[r == 0 ? 0 : r - 1];
   const auto lowest = std::min_element(sum.begin(), sum.begin() + static_cast<std::ptrdiff_t>(rings));

@@ -8,13 +8,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "image/pixel_body.hpp"
 #include "image/pixel_table.hpp"
 
 namespace probewise {
 
 namespace {
-
-constexpr float slack = 1e-3f;  // a softmax may pass 1 by its rounding, a quantised one by a step
 
 struct Run {
   std::int32_t begin, end;  // columns
@@ -91,7 +90,7 @@ void find_atoms(Image2d<const float> probability, float threshold, std::int64_t 
   std::vector<Part> parts;
   for (std::ptrdiff_t row = 0; row < probability.rows; ++row) {
     const float* values = &probability(row, 0);
-    if (!table.above(values, cols, threshold, slack, mask.data())) {
+    if (!table.above(values, cols, threshold, probability_slack, mask.data())) {
       throw std::invalid_argument("probability holds values outside 0 to 1 in row " + std::to_string(row) +
                                   " of class " + std::to_string(label));
     }

@@ -2,189 +2,175 @@
 #include "image/column_model.hpp"
 
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <cmath>
-
-#include "image/refine_table.hpp"
+#include <limits>
 
 namespace probewise {
 
 namespace {
 
+std::size_t rounded_up(std::size_t count, std::size_t multiple) { return (count + multiple - 1) / multiple * multiple; }
+
 std::size_t node_count(std::size_t length, double spacing) {
   return std::max<std::size_t>(2, static_cast<std::size_t>(std::lround(static_cast<double>(length - 1) / spacing)) + 1);
 }
 
-/// Node before each of `shares.size()` pixels, the first of them `margin` before the image, and the way to the next.
-void lay_nodes(std::size_t length, std::size_t nodes, std::size_t margin, std::vector<std::size_t>& node,
-               std::vector<float>& shares) {
+/// Way of each of `shares.size()` pixels, the first of them `margin` before the image, from the node before it to the
+/// next; begin[k] is the first pixel behind node k.
+void lay_nodes(std::size_t length, std::size_t margin, std::vector<std::size_t>& begin, std::vector<float>& shares) {
+  const std::size_t nodes = begin.size();
   const double step = static_cast<double>(length - 1) / static_cast<double>(nodes - 1);
-  for (std::size_t i = 0; i < shares.size(); ++i) {
+  std::fill(begin.begin() + 1, begin.end(), shares.size());
+  for (std::size_t i = shares.size(); i-- > 0;) {
     const double inside =
         std::clamp(static_cast<double>(i) - static_cast<double>(margin), 0.0, static_cast<double>(length - 1)) / step;
-    node[i] = std::min(static_cast<std::size_t>(inside), nodes - 2);
-    shares[i] = static_cast<float>(inside - static_cast<double>(node[i]));
+    const std::size_t node = std::min(static_cast<std::size_t>(inside), nodes - 2);
+    shares[i] = static_cast<float>(inside - static_cast<double>(node));
+    begin[node] = i;
   }
-}
-
-/// g, g * d, g * d^2 of a Gaussian about `centre` at whole pixels from `first` on, `used` of them.
-void tabulate(double centre, std::ptrdiff_t first, std::size_t used, double width, float* table, std::size_t pitch) {
-  // exp(-(d + k)^2 / 2 w^2) by recurrence: two products a pixel instead of an exponential.
-  const double d = static_cast<double>(first) - centre, inverse = 1 / (width * width);
-  double value = std::exp(-0.5 * d * d * inverse), ratio = std::exp(-(d + 0.5) * inverse);
-  const double change = std::exp(-inverse);
-  for (std::size_t i = 0; i < used; ++i, value *= ratio, ratio *= change) {
-    const double offset = d + static_cast<double>(i);
-    table[i] = static_cast<float>(value);
-    table[pitch + i] = static_cast<float>(value * offset);
-    table[2 * pitch + i] = static_cast<float>(value * offset * offset);
-  }
+  for (std::size_t k = nodes - 1; k-- > 0;) begin[k] = std::min(begin[k], begin[k + 1]);  // of a node without pixels
 }
 
 }  // namespace
 
 ColumnModel::ColumnModel(std::ptrdiff_t rows, std::ptrdiff_t cols, std::span<const double> yx, std::ptrdiff_t half,
-                         double node_spacing)
+                         double node_spacing, Tables& tables)
     : rows_(static_cast<std::size_t>(rows)),
       cols_(static_cast<std::size_t>(cols)),
       half_(static_cast<std::size_t>(half)),
-      width_((2 * half_ + window_lanes) / window_lanes * window_lanes),
-      stride_((cols_ + width_ + 14) / 16 * 16),
-      pitch_(2 * half_ + 1),
+      width_(rounded_up(2 * half_ + 1, window_lanes)),
+      stride_(rounded_up(cols_ + width_ - 1, stride_lanes)),
       node_rows_(node_count(rows_, node_spacing)),
       node_cols_(node_count(cols_, node_spacing)),
-      row_node_(rows_),
-      col_node_(stride_),
+      tables_(tables),
+      row_begin_(node_rows_),
+      col_begin_(node_cols_),
       row_share_(rows_),
       col_share_(stride_),
-      node_lines_(node_rows_ * stride_),
-      support_(rows_ * stride_, 0.0f) {
+      node_lines_(node_rows_ * stride_) {
   const std::size_t count = yx.size() / 2;
-  down_.assign(count * 3 * pitch_, 0.0f);
-  across_.assign(count * 3 * width_, 0.0f);
-  slope_.resize(count);
-  bend_.resize(count);
-  lay_nodes(rows_, node_rows_, 0, row_node_, row_share_);
-  lay_nodes(cols_, node_cols_, half_, col_node_, col_share_);
+  tables_.down.resize(count * 3 * width_ + window_lanes);
+  tables_.across.resize(count * 3 * width_);
+  for (std::vector<float>* each : {&offset_, &slope_, &bend_}) each->resize(count);
+  for (std::vector<std::ptrdiff_t>* each : {&row_, &col_}) each->reserve(count);
+  for (std::vector<std::uint16_t>* each : {&window_rows_, &skip_, &lead_}) each->reserve(count);
+  // A window begins at a multiple of what fits beside its columns: its rows then lie across fewer lines of the cache.
+  const std::size_t grid = std::bit_floor(width_ - 2 * half_);
+  start_.reserve(count);
+  lay_nodes(rows_, 0, row_begin_, row_share_);
+  lay_nodes(cols_, half_, col_begin_, col_share_);
   for (std::size_t i = 0; i < count; ++i) {
-    row_.push_back(std::clamp<std::ptrdiff_t>(std::lround(yx[2 * i]), 0, rows - 1));
-    col_.push_back(std::clamp<std::ptrdiff_t>(std::lround(yx[2 * i + 1]), 0, cols - 1));
-    const Window here = window(i);
+    const std::ptrdiff_t row = std::clamp<std::ptrdiff_t>(std::lround(yx[2 * i]), 0, rows - 1);
+    const std::ptrdiff_t col = std::clamp<std::ptrdiff_t>(std::lround(yx[2 * i + 1]), 0, cols - 1);
+    const std::ptrdiff_t first = std::max<std::ptrdiff_t>(0, row - half), last = std::min(rows, row + half + 1);
+    row_.push_back(row);
+    col_.push_back(col);
+    lead_.push_back(static_cast<std::uint16_t>(static_cast<std::size_t>(col) % grid));
+    start_.push_back(static_cast<std::uint32_t>(static_cast<std::size_t>(first) * stride_ +
+                                                static_cast<std::size_t>(col) - lead_.back()));
+    window_rows_.push_back(static_cast<std::uint16_t>(last - first));
+    skip_.push_back(static_cast<std::uint16_t>(first - (row - half)));
+  }
+}
+
+void ColumnModel::lay_out(Image2d<const float> image, Field& field) const {
+  field.assign(rows_ * stride_, std::numeric_limits<float>::quiet_NaN());
+  const auto half = static_cast<std::ptrdiff_t>(half_);
+  for (std::size_t i = 0; i < atoms(); ++i) {
     const std::ptrdiff_t left = std::max<std::ptrdiff_t>(0, col_[i] - half);
-    const std::ptrdiff_t right = std::min<std::ptrdiff_t>(cols, col_[i] + half + 1);
-    for (std::size_t row = here.first; row < here.first + here.count; ++row) {
-      std::fill_n(support_.data() + row * stride_ + half_ + static_cast<std::size_t>(left),
-                  static_cast<std::size_t>(right - left), 1.0f);
+    const std::ptrdiff_t right = std::min<std::ptrdiff_t>(image.cols, col_[i] + half + 1);
+    const std::ptrdiff_t first = std::max<std::ptrdiff_t>(0, row_[i] - half);
+    for (std::ptrdiff_t row = first; row < first + window_rows_[i]; ++row) {
+      std::copy(&image(row, left), &image(row, left) + (right - left),
+                field.data() + static_cast<std::size_t>(row) * stride_ + half_ + static_cast<std::size_t>(left));
     }
   }
 }
 
-ColumnModel::Window ColumnModel::window(std::size_t atom) const {
-  const auto half = static_cast<std::ptrdiff_t>(half_);
-  const std::ptrdiff_t first = std::max<std::ptrdiff_t>(0, row_[atom] - half);
-  const std::ptrdiff_t last = std::min(static_cast<std::ptrdiff_t>(rows_), row_[atom] + half + 1);
-  return {static_cast<std::size_t>(first), static_cast<std::size_t>(last - first),
-          static_cast<std::size_t>(first - (row_[atom] - half))};
+ColumnWindows ColumnModel::windows() const {
+  return {atoms(),
+          stride_,
+          width_,
+          start_.data(),
+          window_rows_.data(),
+          skip_.data(),
+          tables_.down.data(),
+          tables_.across.data(),
+          slope_.data(),
+          bend_.data()};
 }
 
 void ColumnModel::place(std::span<const double> point, std::span<const std::uint8_t> moving) {
-  const double width = point.back();
-  const auto half = static_cast<std::ptrdiff_t>(half_);
-  for (std::size_t i = 0; i < atoms(); ++i) {
-    tabulate(point[3 * i + 1], row_[i] - half, pitch_, width, down_.data() + i * 3 * pitch_, pitch_);
-    tabulate(point[3 * i + 2], col_[i] - half, pitch_, width, across_.data() + i * 3 * width_, width_);
-    slope_[i] = moving[i] ? point[3 * i] / (width * width) : 0;
-    bend_[i] = point[3 * i] / (width * width * width);
+  const std::size_t n = atoms(), used = 2 * half_ + 1;
+  const double width = point.back(), half = static_cast<double>(half_);
+  const auto factor = static_cast<float>(0.5 / (width * width));
+  for (std::size_t i = 0; i < n; ++i) {
+    slope_[i] = moving[i] ? static_cast<float>(point[i] / (width * width)) : 0.0f;
+    bend_[i] = static_cast<float>(point[i] / (width * width * width));
   }
+  for (std::size_t i = 0; i < n; ++i) {
+    offset_[i] = static_cast<float>(static_cast<double>(row_[i]) - half - point[n + i]);
+  }
+  refine_table().tabulate(offset_.data(), nullptr, n, used, width_, factor, tables_.down.data());
+  for (std::size_t i = 0; i < n; ++i) {
+    offset_[i] = static_cast<float>(static_cast<double>(col_[i] - lead_[i]) - half - point[2 * n + i]);
+  }
+  refine_table().tabulate(offset_.data(), lead_.data(), n, used, width_, factor, tables_.across.data());
 }
 
-void ColumnModel::forward(std::span<const double> step, std::span<float> field) {
+void ColumnModel::forward(std::span<const float> step, std::span<float> field) {
   const RefineTable& table = refine_table();
-  const double* node = step.data() + 3 * atoms();
+  const float* node = step.data() + 3 * atoms();
   for (std::size_t r = 0; r < node_rows_; ++r, node += node_cols_) {
     float* line = node_lines_.data() + r * stride_;
-    for (std::size_t col = 0; col < stride_; ++col) {
-      const double left = node[col_node_[col]], right = node[col_node_[col] + 1];
-      line[col] = static_cast<float>(left + (right - left) * static_cast<double>(col_share_[col]));
+    for (std::size_t k = 0; k + 1 < node_cols_; ++k) {
+      const float left = node[k], more = node[k + 1] - node[k];
+      for (std::size_t col = col_begin_[k]; col < col_begin_[k + 1]; ++col) line[col] = left + more * col_share_[col];
     }
   }
-  for (std::size_t row = 0; row < rows_; ++row) {
-    const float* line = node_lines_.data() + row_node_[row] * stride_;
-    table.mix(line, 1 - row_share_[row], line + stride_, row_share_[row], stride_, field.data() + row * stride_);
+  for (std::size_t r = 0; r + 1 < node_rows_; ++r) {
+    const float* line = node_lines_.data() + r * stride_;
+    const std::size_t begin = row_begin_[r];
+    table.mix(line, line + stride_, row_share_.data() + begin, row_begin_[r + 1] - begin, stride_,
+              field.data() + begin * stride_);
   }
-  std::vector<float> a(pitch_), bend(width_);
-  for (std::size_t i = 0; i < atoms(); ++i) {
-    const Window here = window(i);
-    const float* down = down_.data() + i * 3 * pitch_;
-    const float* across = across_.data() + i * 3 * width_;
-    const auto amplitude = static_cast<float>(step[3 * i]), y = static_cast<float>(step[3 * i + 1] * slope_[i]);
-    const auto x = static_cast<float>(step[3 * i + 2] * slope_[i]), wide = static_cast<float>(step.back() * bend_[i]);
-    for (std::size_t r = 0; r < pitch_; ++r) {
-      a[r] = amplitude * down[r] + y * down[pitch_ + r] + wide * down[2 * pitch_ + r];
-    }
-    for (std::size_t c = 0; c < width_; ++c) bend[c] = x * across[width_ + c] + wide * across[2 * width_ + c];
-    table.spread(field.data() + here.first * stride_ + static_cast<std::size_t>(col_[i]), stride_, here.count, width_,
-                 a.data() + here.skip, across, down + here.skip, bend.data());
-  }
+  table.spread(windows(), step.data(), step.back(), field.data());
 }
 
-void ColumnModel::background_backward(std::span<const float> field, std::span<double> gradient) {
+void ColumnModel::background_backward(std::span<float> field, const float* weight, std::span<float> gradient) {
   const RefineTable& table = refine_table();
   std::fill(node_lines_.begin(), node_lines_.end(), 0.0f);
-  for (std::size_t row = 0; row < rows_; ++row) {
-    float* line = node_lines_.data() + row_node_[row] * stride_;
-    table.share(field.data() + row * stride_, stride_, 1 - row_share_[row], row_share_[row], line, line + stride_);
+  for (std::size_t r = 0; r + 1 < node_rows_; ++r) {
+    float* line = node_lines_.data() + r * stride_;
+    const std::size_t begin = row_begin_[r], place = begin * stride_;
+    table.share(field.data() + place, weight == nullptr ? nullptr : weight + place, row_share_.data() + begin,
+                row_begin_[r + 1] - begin, stride_, line, line + stride_);
   }
-  double* node = gradient.data() + 3 * atoms();
+  float* node = gradient.data() + 3 * atoms();
   for (std::size_t r = 0; r < node_rows_; ++r, node += node_cols_) {
     const float* line = node_lines_.data() + r * stride_;
-    for (std::size_t col = 0; col < stride_; ++col) {
-      const double value = static_cast<double>(line[col]), right = value * static_cast<double>(col_share_[col]);
-      node[col_node_[col]] += value - right;
-      node[col_node_[col] + 1] += right;
+    double carried = 0;  // what the interval before gave to its right end
+    for (std::size_t k = 0; k + 1 < node_cols_; ++k) {
+      double all = 0, right = 0;
+      for (std::size_t col = col_begin_[k]; col < col_begin_[k + 1]; ++col) {
+        all += static_cast<double>(line[col]);
+        right += static_cast<double>(line[col] * col_share_[col]);
+      }
+      node[k] = static_cast<float>(carried + (all - right));
+      carried = right;
     }
+    node[node_cols_ - 1] = static_cast<float>(carried);
   }
 }
 
-void ColumnModel::backward(std::span<const float> field, std::span<double> gradient) {
-  const RefineTable& table = refine_table();
-  std::fill(gradient.begin(), gradient.end(), 0.0);
-  background_backward(field, gradient);
-  std::vector<float> sums(3 * width_);
-  for (std::size_t i = 0; i < atoms(); ++i) {
-    const Window here = window(i);
-    table.collect(field.data() + here.first * stride_ + static_cast<std::size_t>(col_[i]), stride_, here.count, width_,
-                  down_.data() + i * 3 * pitch_ + here.skip, pitch_, sums.data());
-    std::array<float, 6> total{};
-    table.project(sums.data(), across_.data() + i * 3 * width_, width_, total.data());
-    gradient[3 * i] = static_cast<double>(total[0]);
-    gradient[3 * i + 1] = static_cast<double>(total[1]) * slope_[i];
-    gradient[3 * i + 2] = static_cast<double>(total[2]) * slope_[i];
-    gradient.back() += static_cast<double>(total[3] + total[5]) * bend_[i];
-  }
+void ColumnModel::backward(std::span<float> field, const float* weight, std::span<float> gradient) {
+  background_backward(field, weight, gradient);
+  gradient.back() = static_cast<float>(refine_table().collect(windows(), field.data(), gradient.data()));
 }
 
-void ColumnModel::blocks(std::span<const float> weight, std::span<double> block) {
-  const RefineTable& table = refine_table();
-  std::vector<float> sums(3 * width_), squared(3 * pitch_), square(3 * width_);
-  for (std::size_t i = 0; i < atoms(); ++i) {
-    const Window here = window(i);
-    const float* down = down_.data() + i * 3 * pitch_;
-    const float* across = across_.data() + i * 3 * width_;
-    for (std::size_t k = 0; k < 3; ++k) {
-      for (std::size_t r = 0; r < pitch_; ++r) squared[k * pitch_ + r] = down[k * pitch_ + r] * down[r];
-    }
-    table.collect(weight.data() + here.first * stride_ + static_cast<std::size_t>(col_[i]), stride_, here.count, width_,
-                  squared.data() + here.skip, pitch_, sums.data());
-    for (std::size_t k = 0; k < 3; ++k) {
-      for (std::size_t c = 0; c < width_; ++c) square[k * width_ + c] = across[k * width_ + c] * across[c];
-    }
-    std::array<float, 6> total{};
-    table.project(sums.data(), square.data(), width_, total.data());
-    const double s = slope_[i];
-    const std::array<double, 6> factor{1, s, s, s * s, s * s, s * s};
-    for (std::size_t k = 0; k < 6; ++k) block[6 * i + k] = static_cast<double>(total[k]) * factor[k];
-  }
+void ColumnModel::blocks(std::span<const float> weight, std::span<double> block) const {
+  refine_table().blocks(windows(), weight.data(), block.data());
 }
 
 double ColumnModel::background(std::span<const double> point, double y, double x) const {

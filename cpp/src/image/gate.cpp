@@ -10,11 +10,16 @@
 #include <vector>
 
 #include "image/gate_table.hpp"
+#include "image/pixel_table.hpp"
 #include "simd/dispatch.hpp"
 
 namespace probewise {
 
 PROBEWISE_DISPATCH(GateTable, gate_table)
+
+bool all_finite(std::span<const float> values) {
+  return values.empty() || pixel_table().range(values.data(), values.size()).finite;
+}
 
 FrameStatistics frame_statistics(std::span<const float> counts, float saturation) {
   // Deviations from a value of the frame itself: no cancellation where a large offset carries little variance.

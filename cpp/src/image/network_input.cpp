@@ -6,17 +6,11 @@
 #include <stdexcept>
 #include <vector>
 
+#include "image/intensity_body.hpp"
 #include "image/order_statistics.hpp"
 #include "image/pixel_table.hpp"
 
 namespace probewise {
-
-namespace {
-
-constexpr double median_of_normal = 0.6744897501960817;  // median of |x| of a standard normal x
-constexpr double noise_deviations = 8;                   // the least range, in deviations of the noise
-
-}  // namespace
 
 float noise_deviation(Image2d<const float> image) {
   if (image.rows < 3 || image.cols < 3) return 0;
@@ -39,12 +33,10 @@ IntensityRange network_input(Image2d<const float> image, std::span<float> out) {
   const std::span values(image.data, static_cast<std::size_t>(image.rows * image.cols));
   const PixelRange range = table.range(values.data(), values.size());
   if (!range.finite) throw std::invalid_argument("image holds values that are not finite, expected none");
-  constexpr std::array at{0.005, 0.995};
+  constexpr std::array at{low_share, high_share};
   std::array<double, 2> ends{};
   quantiles(values, range.low, range.high, at, ends);
-  const double noise = noise_deviations * static_cast<double>(noise_deviation(image));
-  const double scale = std::max(ends[1] - ends[0], noise);
-  const IntensityRange found{static_cast<float>(ends[0]), scale > 0 ? static_cast<float>(scale) : 1.0f};
+  const IntensityRange found = intensity_range(ends[0], ends[1], noise_deviation(image));
   table.affine(values.data(), values.size(), found.offset, 1 / found.scale, out.data());
   return found;
 }

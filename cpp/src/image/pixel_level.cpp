@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "image/pixel_body.hpp"
 #include "image/pixel_table.hpp"
+#include "probewise/portable.hpp"
 
 namespace probewise::PROBEWISE_LEVEL {
 
 namespace {
-
-/// Integers in the order of the floats, and back: minima of integers need no care for NaN and fill a register.
-int32_t ordered(float value) {
-  const int32_t bits = __builtin_bit_cast(int32_t, value);
-  return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-
-float as_float(int32_t order) { return __builtin_bit_cast(float, order ^ ((order >> 31) & 0x7fffffff)); }
 
 PixelRange range(const float* values, size_t count) {
   int32_t low = ordered(values[0]), high = low;
@@ -20,8 +14,7 @@ PixelRange range(const float* values, size_t count) {
     low = order < low ? order : low;
     high = order > high ? order : high;
   }
-  constexpr int32_t infinity = 0x7f800000;  // all NaN lie beyond it, those of negative sign below minus infinity
-  return {as_float(low), as_float(high), high < infinity && low > ~infinity};
+  return {from_ordered(low), from_ordered(high), high < ordered_infinity && low > ~ordered_infinity};
 }
 
 void bins(const float* values, size_t count, float low, float per_unit, int32_t last, uint16_t* index) {
@@ -53,24 +46,128 @@ size_t gather(const float* values, const uint16_t* index, size_t count, uint16_t
 }
 
 void affine(const float* values, size_t count, float offset, float factor, float* out) {
-  for (size_t i = 0; i < count; ++i) out[i] = (values[i] - offset) * factor;
+  for (size_t i = 0; i < count; ++i) out[i] = affine_pixel(values[i], offset, factor);
 }
 
 void roughness(const float* above, const float* here, const float* below, size_t count, float* out) {
-  for (size_t i = 0; i < count; ++i) {
-    // Column sums first: (1, -2, 1) down, then (1, -2, 1) across.
-    const float left = above[i] - 2 * here[i] + below[i];
-    const float middle = above[i + 1] - 2 * here[i + 1] + below[i + 1];
-    const float right = above[i + 2] - 2 * here[i + 2] + below[i + 2];
-    const float value = left - 2 * middle + right;
-    out[i] = (value < 0 ? -value : value) * (1.0f / 6);
+  for (size_t i = 0; i < count; ++i) out[i] = roughness_pixel(above, here, below, i);
+}
+
+#if defined(__AVX512F__)
+constexpr size_t lane_bytes = 64;
+#elif defined(__AVX__)
+constexpr size_t lane_bytes = 32;
+#else
+constexpr size_t lane_bytes = 16;
+#endif
+constexpr size_t lanes = lane_bytes / sizeof(float);
+typedef float Lanes __attribute__((vector_size(lane_bytes)));
+
+PROBEWISE_HD Lanes load(const float* from) {
+  Lanes values;
+  __builtin_memcpy(&values, from, sizeof values);
+  return values;
+}
+
+PROBEWISE_HD double total(Lanes sum) {
+  double all = 0;
+  for (size_t lane = 0; lane < lanes; ++lane) all += static_cast<double>(sum[lane]);
+  return all;
+}
+
+/// The next `lanes` values in units of one vector, 0 beyond `count` of them.
+PROBEWISE_HD Lanes load_some(const float* from, size_t count) {
+  if (count >= lanes) return load(from);
+  Lanes values{};
+  for (size_t lane = 0; lane < count; ++lane) values[lane] = from[lane];
+  return values;
+}
+
+constexpr size_t block = 64 * lanes;  // values that are added up in single precision
+
+void noise(const float* above, const float* here, const float* below, size_t count, float shift, double* sums) {
+  Lanes m{}, e{}, mm{}, me{};
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const Lanes a0 = load(above + i), h0 = load(here + i), b0 = load(below + i);
+    const Lanes a1 = load(above + i + 1), h1 = load(here + i + 1), b1 = load(below + i + 1);
+    const Lanes a2 = load(above + i + 2), h2 = load(here + i + 2), b2 = load(below + i + 2);
+    const Lanes s0 = a0 + b0, s1 = a1 + b1, s2 = a2 + b2;
+    const Lanes level = ((s0 + h0) + (s1 + h1) + (s2 + h2)) * (1.0f / 9) - shift;
+    const Lanes value = ((s0 - 2 * h0) - 2 * (s1 - 2 * h1) + (s2 - 2 * h2)) * (1.0f / 6), square = value * value;
+    m += level;
+    e += square;
+    mm += level * level;
+    me += level * square;
   }
+  sums[0] += total(m);
+  sums[1] += total(e);
+  sums[2] += total(mm);
+  sums[3] += total(me);
+  for (; i < count; ++i) {
+    const float *a = above + i, *h = here + i, *b = below + i;
+    const float level = ((a[0] + h[0] + b[0]) + (a[1] + h[1] + b[1]) + (a[2] + h[2] + b[2])) * (1.0f / 9) - shift;
+    const float value = roughness_pixel(a, h, b, 0), square = value * value;
+    sums[0] += static_cast<double>(level);
+    sums[1] += static_cast<double>(square);
+    sums[2] += static_cast<double>(level * level);
+    sums[3] += static_cast<double>(level * square);
+  }
+}
+
+PixelMoments moments(const float* values, size_t count) {
+  PixelMoments found{0, 0, 0};
+  for (size_t start = 0; start < count; start += block) {
+    const size_t stop = count - start < block ? count : start + block;
+    Lanes plain{}, square{}, cube{};
+    for (size_t i = start; i < stop; i += lanes) {
+      const Lanes value = load_some(values + i, stop - i), squared = value * value;
+      plain += value;
+      square += squared;
+      cube += squared * value;
+    }
+    found.plain += total(plain);
+    found.square += total(square);
+    found.cube += total(cube);
+  }
+  return found;
+}
+
+double dot(const float* a, const float* b, size_t count) {
+  double found = 0;
+  for (size_t start = 0; start < count; start += block) {
+    const size_t stop = count - start < block ? count : start + block;
+    Lanes even{}, odd{};
+    size_t i = start;
+    for (; i + 2 * lanes <= stop; i += 2 * lanes) {
+      even += load(a + i) * load(b + i);
+      odd += load(a + i + lanes) * load(b + i + lanes);
+    }
+    for (; i < stop; i += lanes) even += load_some(a + i, stop - i) * load_some(b + i, stop - i);
+    found += total(even + odd);
+  }
+  return found;
+}
+
+PixelDoubt doubt(const float* values, size_t count) {
+  uint32_t between = 0, above_half = 0;
+  PixelDoubt found{0, 0};
+  for (size_t start = 0; start < count; start += block, between = above_half = 0) {
+    const size_t stop = count - start < block ? count : start + block;
+    for (size_t i = start; i < stop; ++i) {
+      between += static_cast<uint32_t>((values[i] > 0.1f) & (values[i] < 0.9f));
+      above_half += static_cast<uint32_t>(values[i] > 0.5f);
+    }
+    found.between += between;
+    found.above += above_half;
+  }
+  return found;
 }
 
 bool above(const float* values, size_t count, float threshold, float slack, uint8_t* out) {
   uint32_t outside = 0;
   for (size_t i = 0; i < count; ++i) {
-    outside |= static_cast<uint32_t>(!(values[i] >= -slack && values[i] <= 1 + slack));
+    outside |= static_cast<uint32_t>(!is_probability(values[i], slack));
     out[i] = values[i] > threshold;
   }
   return outside == 0;
@@ -82,13 +179,14 @@ void add(const float* values, size_t count, float weight, float* out) {
 
 void blend(const float* upper, const float* lower, size_t count, const float* weights, float* out) {
   const float a = weights[0], b = weights[1], c = weights[2], d = weights[3];
-  for (size_t i = 0; i < count; ++i) out[i] = a * upper[i] + b * upper[i + 1] + c * lower[i] + d * lower[i + 1];
+  for (size_t i = 0; i < count; ++i) out[i] = blend_pixel(upper, lower, i, a, b, c, d);
 }
 
 }  // namespace
 
 const PixelTable& pixel_table() noexcept {
-  static constexpr PixelTable table{&range, &bins, &gather, &affine, &roughness, &above, &add, &blend};
+  static constexpr PixelTable table{&range,   &bins, &gather, &affine, &roughness, &noise,
+                                    &moments, &dot,  &doubt,  &above,  &add,       &blend};
   return table;
 }
 

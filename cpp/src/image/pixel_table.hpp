@@ -11,6 +11,16 @@ struct PixelRange {
   bool finite;
 };
 
+/// Sums of the values, of their squares and of their cubes.
+struct PixelMoments {
+  double plain, square, cube;
+};
+
+/// Values between 0.1 and 0.9, and above 0.5.
+struct PixelDoubt {
+  uint64_t between, above;
+};
+
 /// Loops over the pixels of one row or one image.
 struct PixelTable {
   PixelRange (*range)(const float* values, size_t count);
@@ -23,6 +33,13 @@ struct PixelTable {
   void (*affine)(const float* values, size_t count, float offset, float factor, float* out);
   /// |second mixed difference| / 6 of `count` pixels, each row read from one pixel before to one after.
   void (*roughness)(const float* above, const float* here, const float* below, size_t count, float* out);
+  /// Adds to `sums` over `count` pixels (rows read as by roughness) those of m, e, m * m, m * e, with m = the mean of
+  /// the 3 x 3 pixels - shift, e = roughness^2.
+  void (*noise)(const float* above, const float* here, const float* below, size_t count, float shift, double* sums);
+  PixelMoments (*moments)(const float* values, size_t count);
+  /// Sum of a[i] * b[i].
+  double (*dot)(const float* a, const float* b, size_t count);
+  PixelDoubt (*doubt)(const float* values, size_t count);
   /// out[i] = values[i] > threshold; false when a value is not within 0 to 1, give or take `slack`.
   bool (*above)(const float* values, size_t count, float threshold, float slack, uint8_t* out);
   /// out[i] += weight * values[i]

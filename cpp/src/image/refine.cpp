@@ -32,48 +32,50 @@ constexpr double largest_step_widths = 0.5;
 
 using Vector = std::vector<double>;
 
-double dot(const Vector& a, const Vector& b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
-}
+/// What a fit writes to: the image, its weights, a field of the model, the model's tables. A thread keeps it for its
+/// next fit, as fresh pages cost a quarter of the time of one.
+struct Memory {
+  Field data, weight, field;
+  ColumnModel::Tables tables;
+};
+constexpr std::ptrdiff_t most_kept = 1 << 20;  // pixels of a frame whose memory is kept
 
 class Fit {
  public:
   Fit(Image2d<const float> image, std::span<const double> yx, const AtomProfile& profile, double spacing,
-      const NoiseModel& noise, double limit)
+      const NoiseModel& noise, double limit, Memory& memory)
       : start_(yx.begin(), yx.end()),
         noise_(noise),
         limit_(limit),
         width_(profile.width_px),
         model_(image.rows, image.cols, yx,
                std::max<std::ptrdiff_t>(2, static_cast<std::ptrdiff_t>(std::ceil(reach_widths * width_))),
-               node_spacings * (spacing > 0 ? spacing : static_cast<double>(image.rows + image.cols))),
+               node_spacings * (spacing > 0 ? spacing : static_cast<double>(image.rows + image.cols)), memory.tables),
         point_(model_.coefficients(), profile.background),
         moving_(model_.atoms(), 1),
-        data_(model_.support().size(), 0.0f),
-        weight_(data_.size()),
-        field_(data_.size()),
-        inverse_(6 * model_.atoms()) {
-    double total = 0;
-    for (std::size_t row = 0; row < model_.rows(); ++row) {
-      const float* from = &image(static_cast<std::ptrdiff_t>(row), 0);
-      std::copy_n(from, image.cols, data_.data() + row * model_.stride() + model_.margin());
-      for (std::ptrdiff_t col = 0; col < image.cols; ++col) total += static_cast<double>(from[col]);
-    }
-    const double mean = total / static_cast<double>(image.rows * image.cols);
+        data_(memory.data),
+        weight_(memory.weight),
+        field_(memory.field),
+        inverse_(6 * model_.atoms()),
+        blocks_(inverse_.size()) {
+    const std::size_t n = model_.atoms();
+    model_.lay_out(image, data_);
+    weight_.resize(data_.size());
+    field_.resize(data_.size());
+    const auto pixels = static_cast<std::size_t>(image.rows * image.cols);
+    const double mean = pixel_table().moments(image.data, pixels).plain / static_cast<double>(pixels);
     least_ = least_variance * std::max(noise.constant + noise.slope * mean, 1e-30);
     const auto half = static_cast<std::ptrdiff_t>(std::lround(0.7 * width_));
     double above = 0;
-    for (std::size_t i = 0; i < model_.atoms(); ++i) {
-      point_[3 * i] = box_mean(image, yx[2 * i], yx[2 * i + 1], half) - profile.background;
-      point_[3 * i + 1] = yx[2 * i];
-      point_[3 * i + 2] = yx[2 * i + 1];
-      above += point_[3 * i] / static_cast<double>(model_.atoms());
+    for (std::size_t i = 0; i < n; ++i) {
+      point_[i] = box_mean(image, yx[2 * i], yx[2 * i + 1], half) - profile.background;
+      point_[n + i] = yx[2 * i];
+      point_[2 * n + i] = yx[2 * i + 1];
+      above += point_[i] / static_cast<double>(n);
     }
     // Neighbours reach into the boxes: the mean amplitude is that of the profile.
     const double share = above > 0 && profile.amplitude > 0 ? profile.amplitude / above : 1.0;
-    for (std::size_t i = 0; i < model_.atoms(); ++i) point_[3 * i] *= share;
+    for (std::size_t i = 0; i < n; ++i) point_[i] *= share;
     point_.back() = width_;
   }
 
@@ -82,12 +84,16 @@ class Fit {
       const double move = advance();
       if (move <= std::max(converged_errors * expected_error(), converged_widths * width_)) break;
     }
+    const std::size_t n = model_.atoms();
     RefinedAtoms found;
-    for (std::size_t i = 0; i < model_.atoms(); ++i) {
-      const double y = point_[3 * i + 1], x = point_[3 * i + 2];
+    found.amplitude.assign(point_.begin(), point_.begin() + static_cast<std::ptrdiff_t>(n));
+    found.yx.reserve(2 * n);
+    found.amplitude_error.reserve(n);
+    found.background.reserve(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double y = point_[n + i], x = point_[2 * n + i];
       found.yx.insert(found.yx.end(), {y, x});
-      found.amplitude.push_back(point_[3 * i]);
-      found.amplitude_error.push_back(std::sqrt(std::max(0.0, inverse_[6 * i])));
+      found.amplitude_error.push_back(std::sqrt(std::max(0.0, inverse_[i])));
       found.background.push_back(model_.background(point_, y, x));
     }
     found.fitted = moving_;
@@ -111,117 +117,99 @@ class Fit {
 
   /// One round; returns the rms move of the atoms.
   double advance() {
-    const RefineTable& table = refine_table();
     model_.place(point_, moving_);
-    Vector values = point_;
-    for (std::size_t i = 0; i < model_.atoms(); ++i) values[3 * i + 1] = values[3 * i + 2] = 0;
+    std::vector<float> values(point_.begin(), point_.end());
+    std::fill_n(values.begin() + static_cast<std::ptrdiff_t>(model_.atoms()), 2 * model_.atoms(), 0.0f);
     values.back() = 0;
     model_.forward(values, field_);
-    table.weigh(data_.data(), model_.support().data(), data_.size(), static_cast<float>(noise_.constant),
-                static_cast<float>(noise_.slope), static_cast<float>(least_), field_.data(), weight_.data());
-    Vector gradient(point_.size());
-    model_.backward(field_, gradient);
+    refine_table().weigh(data_.data(), data_.size(), static_cast<float>(noise_.constant),
+                         static_cast<float>(noise_.slope), static_cast<float>(least_), field_.data(), weight_.data());
+    model_.backward(field_, nullptr, values);
     prepare();
-    return take(solve(gradient));
+    return take(solve(std::move(values)));
   }
 
   /// The preconditioner: the inverse block of each atom, the diagonal of the background and of the width, which
   /// hardly change from round to round.
   void prepare() {
     if (diagonal_.empty()) {
-      Vector unit(point_.size(), 0.0);
-      diagonal_.assign(point_.size(), 0.0);
+      std::vector<float> unit(point_.size(), 0.0f);
       unit.back() = 1;
       model_.forward(unit, field_);
-      for (std::size_t i = 0; i < field_.size(); i += model_.stride()) {
-        diagonal_.back() += static_cast<double>(refine_table().energy(&field_[i], &weight_[i], model_.stride()));
-      }
-      model_.background_backward(weight_, diagonal_);  // an upper bound: the shares of a pixel add up to 1
+      diagonal_.assign(point_.size(), 0.0f);
+      model_.background_backward(weight_, nullptr, diagonal_);  // an upper bound: the shares of a pixel add up to 1
+      diagonal_.back() =
+          static_cast<float>(refine_table().energy(field_.data(), weight_.data(), model_.rows(), model_.stride()));
     }
     model_.blocks(weight_, inverse_);
-    for (std::size_t i = 0; i < model_.atoms(); ++i) invert(std::span(inverse_).subspan(6 * i).first<6>());
+    refine_table().invert(model_.atoms(), inverse_.data());
+    std::transform(inverse_.begin(), inverse_.end(), blocks_.begin(), [](double v) { return static_cast<float>(v); });
   }
 
   /// Rms error of y and x by the blocks alone, after `prepare`.
   double expected_error() const {
+    const std::size_t n = model_.atoms();
     double sum = 0;
-    for (std::size_t i = 0; i < inverse_.size(); i += 6) sum += inverse_[i + 3] + inverse_[i + 5];
-    return std::sqrt(sum / static_cast<double>(model_.atoms()));
+    for (std::size_t i = 0; i < n; ++i) sum += inverse_[3 * n + i] + inverse_[5 * n + i];
+    return std::sqrt(sum / static_cast<double>(n));
   }
 
-  static void invert(std::span<double, 6> m) {
-    const auto [a, b, c, d, e, f] = std::array{m[0], m[1], m[2], m[3], m[4], m[5]};
-    const double first = d * f - e * e, second = c * e - b * f, third = b * e - c * d;
-    const double determinant = a * first + b * second + c * third;
-    if (determinant > 1e-6 * a * d * f) {
-      const std::array inverse{first, second, third, a * f - c * c, b * c - a * e, a * d - b * b};
-      std::transform(inverse.begin(), inverse.end(), m.begin(), [&](double value) { return value / determinant; });
-    } else {  // the position is held, or nothing tells it
-      std::fill(m.begin(), m.end(), 0.0);
-      m[0] = a > 0 ? 1 / a : 0;
-    }
-  }
-
-  void precondition(const Vector& from, Vector& to) const {
-    for (std::size_t i = 0; i < model_.atoms(); ++i) {
-      const double* m = inverse_.data() + 6 * i;
-      const double* v = from.data() + 3 * i;
-      to[3 * i] = m[0] * v[0] + m[1] * v[1] + m[2] * v[2];
-      to[3 * i + 1] = m[1] * v[0] + m[3] * v[1] + m[4] * v[2];
-      to[3 * i + 2] = m[2] * v[0] + m[4] * v[1] + m[5] * v[2];
-    }
+  void precondition(const std::vector<float>& from, std::vector<float>& to) const {
+    refine_table().precondition(blocks_.data(), model_.atoms(), from.data(), to.data());
     for (std::size_t i = 3 * model_.atoms(); i < from.size(); ++i)
       to[i] = diagonal_[i] > 0 ? from[i] / diagonal_[i] : 0;
   }
 
   /// Preconditioned conjugate gradients for (derivatives^T weight derivatives) step = gradient.
-  Vector solve(Vector residual) {
-    Vector step(residual.size(), 0.0), z(residual.size()), product(residual.size());
+  std::vector<float> solve(std::vector<float> residual) {
+    const RefineTable& table = refine_table();
+    const PixelTable& pixels = pixel_table();
+    const std::size_t count = residual.size();
+    std::vector<float> step(count, 0.0f), z(count), product(count);
     precondition(residual, z);
-    Vector direction = z;
-    double size = dot(residual, z);
-    const double enough = std::max(solved * solved * size, settled * static_cast<double>(step.size()));
+    std::vector<float> direction = z;
+    double size = pixels.dot(residual.data(), z.data(), count);
+    const double enough = std::max(solved * solved * size, settled * static_cast<double>(count));
     for (int iteration = 0; iteration < most_iterations && size > enough; ++iteration) {
       model_.forward(direction, field_);
-      refine_table().scale(field_.data(), weight_.data(), field_.size());
-      model_.backward(field_, product);
-      const double curvature = dot(direction, product);
+      model_.backward(field_, weight_.data(), product);
+      const double curvature = pixels.dot(direction.data(), product.data(), count);
       if (!(curvature > 0)) break;
-      const double length = size / curvature;
-      for (std::size_t i = 0; i < step.size(); ++i) {
-        step[i] += length * direction[i];
-        residual[i] -= length * product[i];
-      }
+      const auto length = static_cast<float>(size / curvature);
+      table.add(length, direction.data(), count, step.data());
+      table.add(-length, product.data(), count, residual.data());
       precondition(residual, z);
-      const double next = dot(residual, z);
-      for (std::size_t i = 0; i < step.size(); ++i) direction[i] = z[i] + next / size * direction[i];
+      const double next = pixels.dot(residual.data(), z.data(), count);
+      table.turn(static_cast<float>(next / size), z.data(), count, direction.data());
       size = next;
     }
     return step;
   }
 
   /// Applies a step within its limits; an atom that leaves its own goes back to its start and stays there.
-  double take(const Vector& step) {
+  double take(const std::vector<float>& step) {
+    const std::size_t n = model_.atoms();
     double moves = 0;
-    for (std::size_t i = 0; i < model_.atoms(); ++i) {
-      double* atom = point_.data() + 3 * i;
-      atom[0] += step[3 * i];
-      const double length = std::sqrt(step[3 * i + 1] * step[3 * i + 1] + step[3 * i + 2] * step[3 * i + 2]);
+    for (std::size_t i = 0; i < n; ++i) {
+      point_[i] += static_cast<double>(step[i]);
+      const double dy = static_cast<double>(step[n + i]), dx = static_cast<double>(step[2 * n + i]);
+      const double length = std::sqrt(dy * dy + dx * dx);
       const double share = length > largest_step_widths * width_ ? largest_step_widths * width_ / length : 1.0;
-      atom[1] += share * step[3 * i + 1];
-      atom[2] += share * step[3 * i + 2];
-      const double moved = std::hypot(atom[1] - start_[2 * i], atom[2] - start_[2 * i + 1]);
-      if (moving_[i] && !(moved <= limit_ && atom[0] > 0)) {
+      double &y = point_[n + i], &x = point_[2 * n + i];
+      y += share * dy;
+      x += share * dx;
+      const double y_off = y - start_[2 * i], x_off = x - start_[2 * i + 1];
+      if (moving_[i] && !(std::sqrt(y_off * y_off + x_off * x_off) <= limit_ && point_[i] > 0)) {
         moving_[i] = 0;
-        atom[1] = start_[2 * i];
-        atom[2] = start_[2 * i + 1];
+        y = start_[2 * i];
+        x = start_[2 * i + 1];
       }
       moves += share * share * length * length;
     }
-    for (std::size_t i = 3 * model_.atoms(); i + 1 < step.size(); ++i) point_[i] += step[i];
-    point_.back() =
-        std::clamp(point_.back() + std::clamp(step.back(), -0.2 * width_, 0.2 * width_), 0.7 * width_, 1.5 * width_);
-    return std::sqrt(moves / static_cast<double>(model_.atoms()));
+    for (std::size_t i = 3 * n; i + 1 < step.size(); ++i) point_[i] += static_cast<double>(step[i]);
+    const double wider = std::clamp(static_cast<double>(step.back()), -0.2 * width_, 0.2 * width_);
+    point_.back() = std::clamp(point_.back() + wider, 0.7 * width_, 1.5 * width_);
+    return std::sqrt(moves / static_cast<double>(n));
   }
 
   Vector start_;
@@ -230,9 +218,36 @@ class Fit {
   ColumnModel model_;
   Vector point_;
   std::vector<std::uint8_t> moving_;
-  std::vector<float> data_, weight_, field_;
-  Vector inverse_, diagonal_;
+  Field &data_, &weight_, &field_;
+  Vector inverse_;                        // of the blocks, (6, atoms)
+  std::vector<float> blocks_, diagonal_;  // the same for the preconditioner, and what it has of nodes and width
 };
+
+/// Fits the image, averaged down where its columns are wide.
+RefinedAtoms fit(Image2d<const float> image, std::span<const double> yx, AtomProfile profile, double spacing,
+                 const NoiseModel& noise, double limit, Memory& memory) {
+  const auto factor = static_cast<std::ptrdiff_t>(profile.width_px / fitted_width);
+  if (factor < 2) return Fit(image, yx, profile, spacing, noise, limit, memory).run();
+  const std::ptrdiff_t rows = image.rows / factor, cols = image.cols / factor;
+  std::vector<float> means(static_cast<std::size_t>(rows * cols));
+  resample(image, {means.data(), rows, cols, cols});
+  const std::array scale{static_cast<double>(image.rows) / static_cast<double>(rows),
+                         static_cast<double>(image.cols) / static_cast<double>(cols)};
+  const double pixels = scale[0] * scale[1], mean_scale = std::sqrt(pixels);
+  Vector coarse(yx.begin(), yx.end());
+  for (std::size_t i = 0; i < coarse.size(); ++i) coarse[i] = (yx[i] + 0.5) / scale[i % 2] - 0.5;
+  profile.width_px /= mean_scale;
+  const NoiseModel coarse_noise{noise.constant / pixels, noise.slope / pixels};
+  RefinedAtoms found = Fit({means.data(), rows, cols, cols}, coarse, profile, spacing / mean_scale, coarse_noise,
+                           limit / std::max(scale[0], scale[1]), memory)
+                           .run();
+  for (std::size_t i = 0; i < coarse.size(); ++i) {
+    found.yx[i] = found.fitted[i / 2] ? (found.yx[i] + 0.5) * scale[i % 2] - 0.5 : yx[i];
+  }
+  found.width_px *= mean_scale;
+  found.limit_px = limit;
+  return found;
+}
 
 }  // namespace
 
@@ -260,27 +275,10 @@ RefinedAtoms refine_atoms(Image2d<const float> image, std::span<const double> yx
                        : spacing > 0         ? limit_spacings * spacing
                                              : profile.width_px;
 
-  const auto factor = static_cast<std::ptrdiff_t>(profile.width_px / fitted_width);
-  if (factor < 2) return Fit(image, yx, profile, spacing, settings.noise, limit).run();
-  const std::ptrdiff_t rows = image.rows / factor, cols = image.cols / factor;
-  std::vector<float> means(static_cast<std::size_t>(rows * cols));
-  resample(image, {means.data(), rows, cols, cols});
-  const std::array scale{static_cast<double>(image.rows) / static_cast<double>(rows),
-                         static_cast<double>(image.cols) / static_cast<double>(cols)};
-  const double pixels = scale[0] * scale[1], mean_scale = std::sqrt(pixels);
-  Vector coarse(yx.begin(), yx.end());
-  for (std::size_t i = 0; i < coarse.size(); ++i) coarse[i] = (yx[i] + 0.5) / scale[i % 2] - 0.5;
-  profile.width_px /= mean_scale;
-  const NoiseModel noise{settings.noise.constant / pixels, settings.noise.slope / pixels};
-  RefinedAtoms found = Fit({means.data(), rows, cols, cols}, coarse, profile, spacing / mean_scale, noise,
-                           limit / std::max(scale[0], scale[1]))
-                           .run();
-  for (std::size_t i = 0; i < coarse.size(); ++i) {
-    found.yx[i] = found.fitted[i / 2] ? (found.yx[i] + 0.5) * scale[i % 2] - 0.5 : yx[i];
-  }
-  found.width_px *= mean_scale;
-  found.limit_px = limit;
-  return found;
+  static thread_local Memory memory;
+  Memory once;
+  Memory& taken = image.rows * image.cols > most_kept ? once : memory;
+  return fit(image, yx, profile, spacing, settings.noise, limit, taken);
 }
 
 }  // namespace probewise

@@ -91,8 +91,12 @@ void Renderer::tile(const float* y, const float* x, float* out, std::size_t coun
   const auto [y_low, y_high] = std::minmax_element(y, y + count);
   const auto [x_low, x_high] = std::minmax_element(x, x + count);
   const double reach = optics_.reach_nm;
-  const Box box{static_cast<double>(*y_low) - reach, static_cast<double>(*x_low) - reach,
-                static_cast<double>(*y_high) + reach, static_cast<double>(*x_high) + reach};
+  const Arranged arranged = arrange({static_cast<double>(*y_low) - reach, static_cast<double>(*x_low) - reach,
+                                     static_cast<double>(*y_high) + reach, static_cast<double>(*x_high) + reach});
+  render_kernels().sum_atoms(y, x, count, arranged.cells, arranged.tables, unit_, out);
+}
+
+Arranged Renderer::arrange(const Box& box) {
   atoms_.clear();
   specimen_.enumerate(box, atoms_);
   const std::size_t atoms = atoms_.y.size();
@@ -141,10 +145,11 @@ void Renderer::tile(const float* y, const float* x, float* out, std::size_t coun
                         cell_rows,
                         cell_cols};
   const auto steps = static_cast<double>(optics_.steps);
+  const double reach = optics_.reach_nm;
   // A little further than the tables reach, against rounding at a cell's edge.
   const RadialTables tables{optics_.tables.data(), static_cast<float>(steps / (reach * reach)),
                             static_cast<float>(steps), static_cast<float>(reach + 1e-4)};
-  render_kernels().sum_atoms(y, x, count, cells, tables, unit_, out);
+  return {cells, tables, atoms, optics_.tables.size(), unit_};
 }
 
 }  // namespace probewise::instrument

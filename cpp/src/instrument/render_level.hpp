@@ -20,6 +20,14 @@ struct RadialTables {
   float steps_per_nm2, last_step, reach_nm;
 };
 
+/// Columns and tables as a point's sum needs them, with their lengths; sums are in units of `unit`.
+struct Arranged {
+  AtomCells cells;
+  RadialTables tables;
+  size_t atoms, entries;
+  float unit;
+};
+
 /// The hot loop of the renderer, compiled once per SIMD level.
 struct RenderKernels {
   /// out[p] = unit * sum over the atoms within reach of weight * table value at their squared distance.

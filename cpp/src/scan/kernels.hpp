@@ -24,6 +24,8 @@ struct ScanKernels {
   void (*line)(double y, double left, double size, double cols, size_t first, size_t count, double* yx);
   /// Returns how many values lay outside 0..1.
   size_t (*codes)(const double* values, size_t count, double top, uint16_t* out);
+  /// Of values within 0..1, give or take their rounding.
+  void (*inner_codes)(const double* values, size_t count, double top, uint16_t* out);
   /// One line of codes: the same y beside each x.
   void (*code_line)(uint16_t y, const uint16_t* x, size_t count, uint16_t* out);
   void (*pixels)(const double* yx, size_t count, double rows, double cols, int32_t* pixel);

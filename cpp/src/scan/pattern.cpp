@@ -120,18 +120,38 @@ std::vector<std::uint16_t> axis_codes(std::int32_t count, double top) {
   return codes;
 }
 
+/// The curve is made of equal curves of 32 x 32 pixels, each as it is, mirrored at both axes, its axes swapped, or
+/// both: its first point says where it lies and whether it is mirrored, its last whether the axes are swapped.
+void hilbert_codes(const Pattern& pattern, std::span<const std::uint16_t> y, std::span<const std::uint16_t> x,
+                   std::span<std::uint16_t> out) {
+  const int levels = std::countr_zero(static_cast<std::uint32_t>(pattern.rows)), inner = std::min(levels, 5);
+  const std::size_t points = std::size_t{1} << (2 * inner);
+  const std::int32_t last = (std::int32_t{1} << inner) - 1;
+  std::array<std::int32_t, 1024> row, col;
+  const ScanKernels& kernels = scan_kernels();
+  kernels.hilbert(inner, 0, points, row.data(), col.data());
+  for (std::size_t first = 0; first < pattern.points; first += points) {
+    std::array<std::int32_t, 2> end_row, end_col;
+    kernels.hilbert(levels, static_cast<std::uint32_t>(first), 1, end_row.data(), end_col.data());
+    kernels.hilbert(levels, static_cast<std::uint32_t>(first + points - 1), 1, &end_row[1], &end_col[1]);
+    const std::int32_t mirror = end_row[0] & last;
+    const bool swap = (end_row[0] == end_row[1]) != (row[0] == row[points - 1]);
+    const std::int32_t* down = swap ? col.data() : row.data();
+    const std::int32_t* across = swap ? row.data() : col.data();
+    const std::uint16_t* top = y.data() + (end_row[0] & ~last);
+    const std::uint16_t* left = x.data() + (end_col[0] & ~last);
+    std::uint16_t* to = out.data() + 2 * first;
+    for (std::size_t i = 0; i < points; ++i) {
+      to[2 * i] = top[down[i] ^ mirror];
+      to[2 * i + 1] = left[across[i] ^ mirror];
+    }
+  }
+}
+
 void grid_codes(const Pattern& pattern, double top, std::span<std::uint16_t> out) {
   const std::vector<std::uint16_t> y = axis_codes(pattern.rows, top), x = axis_codes(pattern.cols, top);
   if (pattern.kind == PatternKind::hilbert) {
-    Cells cells;
-    for (std::size_t first = 0; first < pattern.points; first += kBlock) {
-      const std::size_t count = std::min(kBlock, pattern.points - first);
-      fill_cells(pattern, first, count, cells);
-      for (std::size_t i = 0; i < count; ++i) {
-        out[2 * (first + i)] = y[static_cast<std::size_t>(cells.row[i])];
-        out[2 * (first + i) + 1] = x[static_cast<std::size_t>(cells.col[i])];
-      }
-    }
+    hilbert_codes(pattern, y, x, out);
     return;
   }
   const std::vector<std::uint16_t> back(x.rbegin(), x.rend());
@@ -257,7 +277,7 @@ void pattern_codes(const Pattern& pattern, int bits, std::span<std::uint16_t> ou
     return;
   }
   for_blocks(pattern, 0, [&](std::size_t first, std::size_t count, const double* yx) {
-    scan_kernels().codes(yx, 2 * count, top, out.data() + 2 * first);
+    scan_kernels().inner_codes(yx, 2 * count, top, out.data() + 2 * first);
   });
 }
 

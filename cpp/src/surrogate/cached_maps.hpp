@@ -4,12 +4,18 @@
 
 namespace probewise {
 
-/// Keeps V = L^-1 K(X, G) and appends one row per told value: one pass over V, bound by memory.
+/// Keeps V = L^-1 K(X, G) and appends one row per told value: one pass over V, bound by memory. V is stored in strips
+/// of columns, each with its rows one after another, so that the pass reads memory in order while the new row's part
+/// stays in the first-level cache.
 template <class T>
 class CachedMaps final : public Maps {
  public:
   CachedMaps(const Candidates& candidates, Kernel kernel, double alpha)
-      : candidates_(candidates), kernel_(kernel), alpha_(alpha), size_(candidates.size()), state_(size_) {}
+      : candidates_(candidates), kernel_(kernel), alpha_(alpha), size_(candidates.size()), state_(size_) {
+    strips_.resize((size_ + strip - 1) / strip);
+    row_.resize(size_);
+    point_.resize(candidates.axes());
+  }
 
   std::unique_ptr<Maps> clone() const override { return std::make_unique<CachedMaps>(*this); }
 
@@ -24,37 +30,82 @@ class CachedMaps final : public Maps {
         }
       }
     }
-    v_.clear();
+    for (std::vector<T>& part : strips_) part.clear();
     state_.restart(constant, amplitude);
   }
 
-  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) const override {
+  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) override {
     if (candidates_.is_lattice()) {
       for (std::size_t i = 0; i < told.size(); ++i) out[i] = tabulated(index, told[i]);
       return;
     }
     const std::size_t axes = candidates_.axes();
-    const std::vector<double> origin = scaled_point(index);
-    std::vector<double> points(axes * told.size());
+    locate(index);
+    points_.resize(axes * told.size());
     for (std::size_t axis = 0; axis < axes; ++axis) {
       for (std::size_t i = 0; i < told.size(); ++i) {
-        points[axis * told.size() + i] = scaled_[axis * size_ + static_cast<std::size_t>(told[i])];
+        points_[axis * told.size() + i] = scaled_[axis * size_ + static_cast<std::size_t>(told[i])];
       }
     }
-    surrogate_loops().kernel_row(static_cast<int>(kernel_), alpha_, axes, told.size(), points.data(), told.size(),
-                                 origin.data(), out.data(), nullptr);
+    surrogate_loops().kernel_row(static_cast<int>(kernel_), alpha_, axes, told.size(), points_.data(), told.size(),
+                                 point_.data(), out.data(), nullptr);
   }
 
   bool wants_backward_solve() const noexcept override { return false; }
 
   void append(std::span<const std::int64_t> told, std::int64_t index, std::span<const double> weight, double diagonal,
               double z) override {
-    const std::size_t first = v_.size();
-    v_.resize(first + size_);
-    T* row = v_.data() + first;
-    covariance_row(index, [row](std::size_t j, double value) { row[j] = static_cast<T>(value); });
-    LoopsOf<T>::subtract_rows(size_, told.size(), weight.data(), v_.data(), size_, row);
-    LoopsOf<T>::absorb(size_, 1.0 / diagonal, z, row, state_.variance.data(), state_.mean.data());
+    covariance_row(index);
+    for (std::size_t s = 0; s < strips_.size(); ++s) {
+      const std::size_t first = s * strip, width = width_of(s);
+      std::vector<T>& part = strips_[s];
+      part.resize((told.size() + 1) * width);
+      T* row = part.data() + told.size() * width;
+      for (std::size_t j = 0; j < width; ++j) row[j] = static_cast<T>(row_[first + j]);
+      LoopsOf<T>::subtract_rows(width, told.size(), weight.data(), part.data(), width, row);
+      LoopsOf<T>::absorb(width, 1.0 / diagonal, z, row, state_.variance.data() + first, state_.mean.data() + first);
+    }
+  }
+
+  /// V of all told values: blocked forward substitution in float64, whatever is kept, over as many columns at a time
+  /// as stay in the second-level cache.
+  void append_all(std::span<const std::int64_t> told, std::span<const double> lower, std::span<const double> inverse,
+                  std::size_t order, std::span<const double> z) override {
+    constexpr std::size_t block = column_padding, columns = 128, ld = columns + 8;
+    static_assert(strip % columns == 0);
+    const auto multiply = surrogate_loops().multiply_f64;
+    const std::size_t stride = row_stride(order);
+    std::vector<double> v(order * ld), solved(block * columns), variance(columns), mean(columns);
+    for (std::size_t s = 0; s < strips_.size(); ++s) strips_[s].resize(told.size() * width_of(s));
+    for (std::size_t first = 0; first < size_; first += columns) {
+      const std::size_t width = std::min(columns, size_ - first);
+      std::fill(v.begin(), v.end(), 0.0);
+      for (std::size_t i = 0; i < told.size(); ++i) covariance_part(told[i], first, width, v.data() + i * ld);
+      for (std::size_t i = 0; i < order; i += block) {
+        double* rows = v.data() + i * ld;
+        if (i > 0)
+          multiply(block, columns, i, lower.data() + i * stride, stride, v.data(), ld, rows, ld, Store::subtract);
+        multiply(block, columns, block, inverse.data() + i * stride + i, stride, rows, ld, solved.data(), columns,
+                 Store::set);
+        for (std::size_t r = 0; r < block; ++r) std::copy_n(solved.data() + r * columns, columns, rows + r * ld);
+      }
+      std::fill(variance.begin(), variance.end(), 1.0);
+      std::fill(mean.begin(), mean.end(), 0.0);
+      const std::size_t s = first / strip;
+      for (std::size_t i = 0; i < told.size(); ++i) {
+        const double* row = v.data() + i * ld;
+        T* kept = strips_[s].data() + i * width_of(s) + (first - s * strip);
+        for (std::size_t j = 0; j < width; ++j) kept[j] = static_cast<T>(row[j]);
+        for (std::size_t j = 0; j < width; ++j) {
+          variance[j] -= row[j] * row[j];
+          mean[j] += z[i] * row[j];
+        }
+      }
+      for (std::size_t j = 0; j < width; ++j) {
+        state_.variance[first + j] = static_cast<T>(variance[j]);
+        state_.mean[first + j] = static_cast<T>(static_cast<double>(state_.mean[first + j]) + mean[j]);
+      }
+    }
   }
 
   void set_mean(std::span<const std::int64_t>, std::span<const double>, std::span<const double> z,
@@ -62,37 +113,52 @@ class CachedMaps final : public Maps {
     std::vector<double> negative(z.size());
     std::transform(z.begin(), z.end(), negative.begin(), [](double value) { return -value; });
     std::fill(state_.mean.begin(), state_.mean.end(), static_cast<T>(constant));
-    LoopsOf<T>::subtract_rows(size_, z.size(), negative.data(), v_.data(), size_, state_.mean.data());
+    for (std::size_t s = 0; s < strips_.size(); ++s) {
+      LoopsOf<T>::subtract_rows(width_of(s), z.size(), negative.data(), strips_[s].data(), width_of(s),
+                                state_.mean.data() + s * strip);
+    }
   }
 
   void add_covariances(std::span<const std::int64_t> told, std::span<const double> alpha,
-                       std::span<double> out) const override {
+                       std::span<double> out) override {
     for (std::size_t i = 0; i < told.size(); ++i) {
-      covariance_row(told[i], [&](std::size_t j, double value) { out[j] += alpha[i] * value; });
+      covariance_row(told[i]);
+      surrogate_loops().axpy(size_, alpha[i], row_.data(), out.data());
     }
   }
 
   void update_deviation(double amplitude) override { state_.update_deviation(amplitude); }
 
-  void reserve(std::size_t rows) override { v_.reserve(rows * size_); }
+  void reserve(std::size_t rows) override {
+    for (std::size_t s = 0; s < strips_.size(); ++s) strips_[s].reserve(rows * width_of(s));
+    points_.reserve(candidates_.axes() * rows);
+  }
 
   void remember() override { state_.remember(); }
 
   void rewind(std::size_t rows) override {
     state_.rewind();
-    v_.resize(rows * size_);
+    for (std::size_t s = 0; s < strips_.size(); ++s) strips_[s].resize(rows * width_of(s));
   }
 
-  MapView mean() const noexcept override { return state_.view(state_.mean); }
-  MapView deviation() const noexcept override { return state_.view(state_.deviation); }
+  bool stored_at(std::int64_t index, double& mean, double& variance) const noexcept override {
+    return state_.at(index, mean, variance);
+  }
+
+  MapView mean() override { return state_.view(state_.mean); }
+  MapView deviation() override { return state_.view(state_.deviation); }
 
  private:
-  std::vector<double> scaled_point(std::int64_t index) const {
-    std::vector<double> point(candidates_.axes());
-    for (std::size_t axis = 0; axis < point.size(); ++axis) {
-      point[axis] = scaled_[axis * size_ + static_cast<std::size_t>(index)];
+  // Two pages of float32: a strip's new row, variance and mean fit in the first-level cache.
+  static constexpr std::size_t strip = 2048;
+
+  std::size_t width_of(std::size_t s) const noexcept { return std::min(strip, size_ - s * strip); }
+
+  /// point_ = scaled coordinates of a candidate.
+  void locate(std::int64_t index) {
+    for (std::size_t axis = 0; axis < point_.size(); ++axis) {
+      point_[axis] = scaled_[axis * size_ + static_cast<std::size_t>(index)];
     }
-    return point;
   }
 
   /// Covariance over a lattice depends on the offset alone: rows of row offset >= 0, columns of col offset from
@@ -118,32 +184,35 @@ class CachedMaps final : public Maps {
     return table_[static_cast<std::size_t>((dr < 0 ? -dr : dr) * (2 * cols - 1) + dc + cols - 1)];
   }
 
-  template <class Sink>
-  void covariance_row(std::int64_t index, Sink sink) const {
+  /// out[j] = covariance of candidate `index` and candidate first + j, j < count.
+  void covariance_part(std::int64_t index, std::size_t first, std::size_t count, double* out) {
     if (!candidates_.is_lattice()) {
-      const std::vector<double> origin = scaled_point(index);
-      std::vector<double> row(size_);
-      surrogate_loops().kernel_row(static_cast<int>(kernel_), alpha_, candidates_.axes(), size_, scaled_.data(), size_,
-                                   origin.data(), row.data(), nullptr);
-      for (std::size_t j = 0; j < size_; ++j) sink(j, row[j]);
+      locate(index);
+      surrogate_loops().kernel_row(static_cast<int>(kernel_), alpha_, candidates_.axes(), count, scaled_.data() + first,
+                                   size_, point_.data(), out, nullptr);
       return;
     }
-    const std::size_t rows = candidates_.rows(), cols = candidates_.cols();
+    const std::size_t cols = candidates_.cols();
     const std::size_t row = static_cast<std::size_t>(index) / cols, col = static_cast<std::size_t>(index) % cols;
-    for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t j = first; j < first + count;) {
+      const std::size_t r = j / cols, c = j % cols, length = std::min(cols - c, first + count - j);
       const double* line = table_.data() + (r < row ? row - r : r - row) * (2 * cols - 1) + (cols - 1 - col);
-      for (std::size_t c = 0; c < cols; ++c) sink(r * cols + c, line[c]);
+      std::copy_n(line + c, length, out + (j - first));
+      j += length;
     }
   }
+
+  void covariance_row(std::int64_t index) { covariance_part(index, 0, size_, row_.data()); }
 
   Candidates candidates_;
   Kernel kernel_;
   double alpha_;
   std::size_t size_;
   MapState<T> state_;
-  std::vector<double> table_;   // lattice: covariance by offset
-  std::vector<double> scaled_;  // points: coordinates over lengthscale, axis by axis
-  std::vector<T> v_;
+  std::vector<double> table_;           // lattice: covariance by offset
+  std::vector<double> scaled_;          // points: coordinates over lengthscale, axis by axis
+  std::vector<std::vector<T>> strips_;  // V
+  std::vector<double> row_, points_, point_;
 };
 
 }  // namespace probewise

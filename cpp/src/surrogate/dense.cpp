@@ -13,34 +13,43 @@ namespace probewise {
 namespace {
 
 constexpr std::size_t block = column_padding;
+constexpr std::size_t panel = 4 * block;    // columns whose products are taken from the rest at once
+constexpr std::size_t row_run = 3 * block;  // rows of a product that share one pass over its right factor
 
-/// One diagonal block in place; `ld` is the row stride.
+/// One diagonal block in place; `ld` is the row stride. Columns are taken off the rows to their right one after
+/// another, so that the inner loops run along rows.
 void factor_block(double* a, std::size_t ld, std::size_t first) {
-  for (std::size_t i = 0; i < block; ++i) {
-    for (std::size_t j = 0; j <= i; ++j) {
-      double sum = a[i * ld + j];
-      for (std::size_t k = 0; k < j; ++k) sum -= a[i * ld + k] * a[j * ld + k];
-      if (j < i) {
-        a[i * ld + j] = sum / a[j * ld + j];
-      } else if (sum > 0.0 && std::isfinite(sum)) {
-        a[i * ld + i] = std::sqrt(sum);
-      } else {
-        throw NotPositiveDefinite("covariance matrix is not positive definite at row " + std::to_string(first + i));
-      }
+  double column[block];
+  for (std::size_t k = 0; k < block; ++k) {
+    const double pivot = a[k * ld + k];
+    if (!(pivot > 0.0 && std::isfinite(pivot))) {
+      throw NotPositiveDefinite("covariance matrix is not positive definite at row " + std::to_string(first + k));
+    }
+    const double diagonal = std::sqrt(pivot);
+    a[k * ld + k] = diagonal;
+    for (std::size_t i = k + 1; i < block; ++i) column[i] = a[i * ld + k] / diagonal;
+    for (std::size_t i = k + 1; i < block; ++i) {
+      double* row = a + i * ld;
+      const double factor = column[i];
+      row[k] = factor;
+      for (std::size_t j = k + 1; j <= i; ++j) row[j] -= factor * column[j];
     }
   }
 }
 
-/// out (block, block) = inverse of the lower triangular block at `l`.
+/// out (block, block) = inverse of the lower triangular block at `l`, row by row.
 void invert_block(const double* l, std::size_t ld, double* out) {
   std::fill_n(out, block * block, 0.0);
-  for (std::size_t j = 0; j < block; ++j) {
-    out[j * block + j] = 1.0 / l[j * ld + j];
-    for (std::size_t i = j + 1; i < block; ++i) {
-      double sum = 0.0;
-      for (std::size_t k = j; k < i; ++k) sum -= l[i * ld + k] * out[k * block + j];
-      out[i * block + j] = sum / l[i * ld + i];
+  for (std::size_t i = 0; i < block; ++i) {
+    double* row = out + i * block;
+    row[i] = 1.0;
+    for (std::size_t k = 0; k < i; ++k) {
+      const double factor = l[i * ld + k];
+      const double* above = out + k * block;
+      for (std::size_t j = 0; j < block; ++j) row[j] -= factor * above[j];  // zero beyond k
     }
+    const double scale = 1.0 / l[i * ld + i];
+    for (std::size_t j = 0; j <= i; ++j) row[j] *= scale;
   }
 }
 
@@ -50,57 +59,102 @@ std::size_t padded_order(std::size_t order) noexcept { return padded_columns(ord
 
 void cholesky(std::span<double> matrix, std::size_t order) {
   const auto multiply = surrogate_loops().multiply_f64;
-  std::vector<double> inverse(block * block), transposed(block * block), panel(block * order), solved(block * order);
+  const std::size_t ld = row_stride(order);
+  std::vector<double> inverse(block * block), transposed(block * block), solved(block * order), right(panel * ld);
   double* a = matrix.data();
+  const auto transpose = [&](const double* from, std::size_t stride, std::size_t rows, std::size_t cols) {
+    for (std::size_t r = 0; r < rows; ++r) {
+      for (std::size_t c = 0; c < cols; ++c) right[c * ld + r] = from[r * stride + c];
+    }
+  };
   for (std::size_t j = 0; j < order; j += block) {
-    factor_block(a + j * order + j, order, j);
-    const std::size_t below = order - j - block;
+    const std::size_t panel_end = std::min(order, (j / panel + 1) * panel), next = j + block, below = order - next;
+    factor_block(a + j * ld + j, ld, j);
     if (below == 0) break;
-    invert_block(a + j * order + j, order, inverse.data());
+    invert_block(a + j * ld + j, ld, inverse.data());
     for (std::size_t r = 0; r < block; ++r) {
       for (std::size_t c = 0; c < block; ++c) transposed[c * block + r] = inverse[r * block + c];
     }
-    // Panel below the block times L11^-T, then once more as its transpose, the right-hand side of the update.
-    double* first = a + (j + block) * order + j;
-    multiply(below, block, block, first, order, transposed.data(), block, solved.data(), block, Store::set);
-    for (std::size_t r = 0; r < below; ++r) {
-      std::copy_n(solved.data() + r * block, block, first + r * order);
-      for (std::size_t c = 0; c < block; ++c) panel[c * below + r] = solved[r * block + c];
+    // Rows below the block times L11^-T; then what they take from the rest of the panel, and a whole panel at once
+    // from what lies to its right.
+    double* first = a + next * ld + j;
+    multiply(below, block, block, first, ld, transposed.data(), block, solved.data(), block, Store::set);
+    for (std::size_t r = 0; r < below; ++r) std::copy_n(solved.data() + r * block, block, first + r * ld);
+    if (next < panel_end) {
+      transpose(solved.data(), block, panel_end - next, block);
+      multiply(below, panel_end - next, block, solved.data(), block, right.data(), ld, a + next * ld + next, ld,
+               Store::subtract);
+      continue;
     }
-    for (std::size_t r = 0; r < below; r += block) {
-      multiply(block, r + block, block, solved.data() + r * block, block, panel.data(), below,
-               a + (j + block + r) * order + j + block, order, Store::subtract);
+    const std::size_t begin = panel_end - std::min(panel, panel_end), width = panel_end - begin;
+    const double* left = a + panel_end * ld + begin;
+    transpose(left, ld, below, width);
+    for (std::size_t r = 0; r < below; r += row_run) {
+      const std::size_t rows = std::min(row_run, below - r);
+      multiply(rows, r + rows, width, left + r * ld, ld, right.data(), ld, a + (panel_end + r) * ld + panel_end, ld,
+               Store::subtract);
     }
   }
 }
 
-void invert_lower(std::span<const double> lower, std::size_t order, std::span<double> inverse) {
-  const auto multiply = surrogate_loops().multiply_f64;
-  std::vector<double> diagonal(block * block), sum(block * order);
-  std::fill(inverse.begin(), inverse.end(), 0.0);
-  for (std::size_t i = 0; i < order; i += block) {
-    invert_block(lower.data() + i * order + i, order, diagonal.data());
-    double* row = inverse.data() + i * order;
-    for (std::size_t r = 0; r < block; ++r) std::copy_n(diagonal.data() + r * block, block, row + r * order + i);
-    if (i == 0) continue;
-    multiply(block, i, i, lower.data() + i * order, order, inverse.data(), order, sum.data(), order, Store::set);
-    for (double& value : diagonal) value = -value;
-    multiply(block, i, block, diagonal.data(), block, sum.data(), order, row, order, Store::set);
+namespace {
+
+/// X of `count` rows and columns from `first` on: its halves, and X21 = -X22 (L21 X11) between them.
+void invert_range(const double* lower, double* inverse, std::size_t ld, std::size_t first, std::size_t count,
+                  std::vector<double>& scratch) {
+  double* x = inverse + first * ld + first;
+  const double* l = lower + first * ld + first;
+  if (count == block) {
+    double made[block * block];
+    invert_block(l, ld, made);
+    for (std::size_t r = 0; r < block; ++r) std::copy_n(made + r * block, block, x + r * ld);
+    return;
   }
+  const std::size_t half = count / block / 2 * block, rest = count - half;
+  invert_range(lower, inverse, ld, first, half, scratch);
+  invert_range(lower, inverse, ld, first + half, rest, scratch);
+  const auto multiply = surrogate_loops().multiply_f64;
+  const std::size_t width = row_stride(half);
+  for (std::size_t c = 0; c < half; c += block) {  // rows of X11 above c do not reach column c
+    multiply(rest, block, half - c, l + half * ld + c, ld, x + c * ld + c, ld, scratch.data() + c, width, Store::set);
+  }
+  for (std::size_t r = 0; r < rest; r += row_run) {
+    const std::size_t rows = std::min(row_run, rest - r);
+    multiply(rows, half, r + rows, x + (half + r) * ld + half, ld, scratch.data(), width, x + (half + r) * ld, ld,
+             Store::subtract);
+  }
+}
+
+}  // namespace
+
+void invert_lower(std::span<const double> lower, std::size_t order, std::span<double> inverse) {
+  std::vector<double> scratch((order / 2 + block) * row_stride(order / 2 + block));
+  std::fill(inverse.begin(), inverse.end(), 0.0);
+  invert_range(lower.data(), inverse.data(), row_stride(order), 0, order, scratch);
 }
 
 void gram_of_lower(std::span<const double> lower, std::size_t order, std::span<double> transposed,
                    std::span<double> product) {
   const auto multiply = surrogate_loops().multiply_f64;
-  for (std::size_t i = 0; i < order; ++i) {
-    for (std::size_t j = 0; j < order; ++j) transposed[j * order + i] = lower[i * order + j];
+  const std::size_t ld = row_stride(order);
+  for (std::size_t i = 0; i < order; i += block) {
+    for (std::size_t j = 0; j <= i; j += block) {  // what lies above the diagonal of X is not read below
+      for (std::size_t r = i; r < i + block; ++r) {
+        for (std::size_t c = j; c < j + block; ++c) transposed[c * ld + r] = lower[r * ld + c];
+      }
+    }
   }
-  for (std::size_t i = 0; i < order; i += block) {  // rows of X above i do not reach column i
-    multiply(block, i + block, order - i, transposed.data() + i * order + i, order, lower.data() + i * order, order,
-             product.data() + i * order, order, Store::set);
+  for (std::size_t i = 0; i < order; i += row_run) {  // rows of X above i do not reach column i
+    const std::size_t rows = std::min(row_run, order - i);
+    multiply(rows, i + rows, order - i, transposed.data() + i * ld + i, ld, lower.data() + i * ld, ld,
+             product.data() + i * ld, ld, Store::set);
   }
-  for (std::size_t i = 0; i < order; ++i) {
-    for (std::size_t j = 0; j < i; ++j) product[j * order + i] = product[i * order + j];
+  for (std::size_t i = 0; i < order; i += block) {
+    for (std::size_t j = 0; j <= i; j += block) {
+      for (std::size_t r = i; r < i + block; ++r) {
+        for (std::size_t c = j; c < std::min(j + block, r); ++c) product[c * ld + r] = product[r * ld + c];
+      }
+    }
   }
 }
 

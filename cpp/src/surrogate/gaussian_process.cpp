@@ -3,20 +3,23 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
 #include "probewise/errors.hpp"
+#include "probewise/surrogate/dense.hpp"
 #include "surrogate/level.hpp"
 #include "surrogate/maps.hpp"
+#include "surrogate/pivot.hpp"
+#include "surrogate/tiles.hpp"
 
 namespace probewise {
 
 namespace {
 
-// In units of the variance. Rounding leaves 1e-13 or so in a squared pivot that is zero in exact arithmetic.
-constexpr double smallest_pivot = 1e-11;
-constexpr double jitter_ladder[] = {1e-10, 1e-8, 1e-6};
+constexpr std::size_t blocked_from = 64;  // told values; below, row by row takes microseconds
+constexpr double drift_bound_f64 = 1e-8, drift_bound_f32 = 1e-3;
 
 void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
   if (entries != indices) {
@@ -28,13 +31,14 @@ void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
 }  // namespace
 
 GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperparameters hyperparameters,
-                                 double mean_constant, double alpha, Precision precision)
+                                 double mean_constant, double alpha, Precision precision, std::optional<Plan> plan)
     : candidates_(std::move(candidates)),
       kernel_(kernel),
       hyperparameters_(std::move(hyperparameters)),
       mean_constant_(mean_constant),
       alpha_(alpha),
       precision_(precision),
+      plan_(plan.value_or(plan_for(candidates_, kernel))),
       prior_(candidates_, kernel, alpha) {
   check_hyperparameters(hyperparameters_, candidates_.axes());
   if (!std::isfinite(mean_constant)) {
@@ -43,7 +47,7 @@ GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperpara
   if (!(alpha >= 1e-3 && alpha <= 1e3)) {
     throw std::invalid_argument("alpha is " + std::to_string(alpha) + ", expected 0.001 to 1000");
   }
-  maps_ = make_maps(candidates_, kernel, alpha, precision);
+  maps_ = make_maps(candidates_, kernel, alpha, precision, plan_);
   rebuild();
 }
 
@@ -54,14 +58,19 @@ GaussianProcess::GaussianProcess(const GaussianProcess& other)
       mean_constant_(other.mean_constant_),
       alpha_(other.alpha_),
       precision_(other.precision_),
+      plan_(other.plan_),
       factor_(other.factor_),
       told_(other.told_),
       values_(other.values_),
       noise_(other.noise_),
       z_(other.z_),
+      jitters_(other.jitters_),
       maps_(other.maps_->clone()),
       prior_(other.prior_),
-      jitter_(other.jitter_) {}
+      drift_(other.drift_),
+      largest_value_(other.largest_value_),
+      rebuilds_(other.rebuilds_),
+      rebuilt_at_(other.rebuilt_at_) {}
 
 GaussianProcess::GaussianProcess(GaussianProcess&&) noexcept = default;
 GaussianProcess::~GaussianProcess() = default;
@@ -99,7 +108,23 @@ void GaussianProcess::tell(std::span<const std::int64_t> indices, std::span<cons
     rebuild();
     throw;
   }
-  if (!indices.empty()) maps_->update_deviation(std::sqrt(hyperparameters_.variance));
+  const double bound = precision_ == Precision::float64 ? drift_bound_f64 : drift_bound_f32;
+  if (drift_ > bound && !may_rewind_ && told_.size() > rebuilt_at_ + rebuilt_at_ / 2) {
+    rebuild();
+    ++rebuilds_;
+    rebuilt_at_ = told_.size();
+  } else if (!indices.empty()) {
+    maps_->update_deviation(std::sqrt(hyperparameters_.variance));
+  }
+}
+
+/// `explained` = l^T l of the candidate that is about to be told, in units of the prior variance.
+void GaussianProcess::observe_drift(std::int64_t index, double explained) {
+  double mean = 0.0, variance = 0.0;
+  if (!maps_->stored_at(index, mean, variance)) return;
+  const double exact = mean_constant_ + surrogate_loops().dot(row_.size(), row_.data(), z_.data());
+  const double unit = std::sqrt(hyperparameters_.variance) + largest_value_;
+  drift_ = std::max({drift_, std::fabs(mean - exact) / unit, std::fabs(variance - (1.0 - explained))});
 }
 
 void GaussianProcess::append(std::int64_t index, double value, double noise) {
@@ -108,19 +133,10 @@ void GaussianProcess::append(std::int64_t index, double value, double noise) {
   maps_->covariance(told_, index, row_);
   factor_.solve_forward(row_);
   const auto dot = surrogate_loops().dot;
-  double pivot = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance - dot(n, row_.data(), row_.data());
-  if (!(pivot > smallest_pivot)) {
-    const auto rung = std::find_if(std::begin(jitter_ladder), std::end(jitter_ladder),
-                                   [pivot](double step) { return pivot + step > smallest_pivot; });
-    if (rung == std::end(jitter_ladder)) {
-      throw NotPositiveDefinite("covariance of the told values is not positive definite at value " + std::to_string(n) +
-                                " (candidate " + std::to_string(index) +
-                                "), a jitter of 1e-6 of the variance included");
-    }
-    pivot += *rung;
-    jitter_ = std::max(jitter_, *rung);
-  }
-  const double diagonal = std::sqrt(pivot);
+  const double explained = dot(n, row_.data(), row_.data());
+  observe_drift(index, explained);
+  const double own = 1.0 + (hyperparameters_.noise + noise) / hyperparameters_.variance;
+  const auto [diagonal, jitter] = pivot_of(own - explained, n, index);
   const double z = (value - mean_constant_ - dot(n, row_.data(), z_.data())) / diagonal;
   if (maps_->wants_backward_solve()) {
     weight_.assign(row_.begin(), row_.end());
@@ -131,8 +147,10 @@ void GaussianProcess::append(std::int64_t index, double value, double noise) {
   }
   factor_.append(row_, diagonal);
   z_.push_back(z);
+  jitters_.push_back(jitter);
   told_.push_back(index);
   values_.push_back(value);
+  largest_value_ = std::max(largest_value_, std::fabs(value));
   noise_.push_back(noise);
 }
 
@@ -143,12 +161,52 @@ void GaussianProcess::rebuild() {
   values_.clear();
   noise_.clear();
   z_.clear();
+  jitters_.clear();
   factor_.truncate(0);
-  jitter_ = 0.0;
+  drift_ = 0.0;
+  largest_value_ = 0.0;
+  for (const double value : values) largest_value_ = std::max(largest_value_, std::fabs(value));
   const double amplitude = std::sqrt(hyperparameters_.variance);
   maps_->restart(hyperparameters_.lengthscale, mean_constant_, amplitude);
-  for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i], noise[i]);
+  if (told.size() < blocked_from || !rebuild_blocked(told, values, noise)) {
+    for (std::size_t i = 0; i < told.size(); ++i) append(told[i], values[i], noise[i]);
+  }
   maps_->update_deviation(amplitude);
+}
+
+bool GaussianProcess::rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
+                                      const std::vector<double>& noise) {
+  const std::size_t n = told.size(), order = padded_order(n), stride = row_stride(order);
+  std::vector<double> lower(order * stride, 0.0), inverse(order * stride);
+  for (std::size_t i = 0; i < order; ++i) {
+    double& diagonal = lower[i * stride + i];
+    diagonal = 1.0;
+    if (i >= n) continue;
+    maps_->covariance(std::span(told).first(i), told[i], std::span(lower).subspan(i * stride, i));
+    diagonal += (hyperparameters_.noise + noise[i]) / hyperparameters_.variance;
+  }
+  try {
+    cholesky(lower, order);
+  } catch (const NotPositiveDefinite&) {
+    return false;  // row by row a jitter is found
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const double diagonal = lower[i * stride + i];
+    if (!(diagonal * diagonal > smallest_pivot)) return false;
+    std::fill_n(lower.begin() + static_cast<std::ptrdiff_t>(i * stride + i + 1), order - i - 1, 0.0);
+  }
+  factor_.reserve(n);
+  for (std::size_t i = 0; i < n; ++i) factor_.append(std::span(lower).subspan(i * stride, i), lower[i * stride + i]);
+  z_.resize(n);
+  std::transform(values.begin(), values.end(), z_.begin(), [this](double y) { return y - mean_constant_; });
+  factor_.solve_forward(z_);
+  invert_lower(lower, order, inverse);
+  maps_->append_all(told, lower, inverse, order, z_);
+  told_ = told;
+  values_ = values;
+  noise_ = noise;
+  jitters_.assign(n, 0.0);
+  return true;
 }
 
 void GaussianProcess::set_values(std::span<const double> values) {
@@ -158,6 +216,8 @@ void GaussianProcess::set_values(std::span<const double> values) {
   }
   check_values(values);
   values_.assign(values.begin(), values.end());
+  largest_value_ = 0.0;
+  for (const double value : values_) largest_value_ = std::max(largest_value_, std::fabs(value));
   std::transform(values_.begin(), values_.end(), z_.begin(), [this](double y) { return y - mean_constant_; });
   factor_.solve_forward(z_);
   weight_.assign(z_.begin(), z_.end());
@@ -185,6 +245,7 @@ void GaussianProcess::set_hyperparameters(const Hyperparameters& hyperparameters
 }
 
 void GaussianProcess::reset() {
+  rebuilt_at_ = 0;
   told_.clear();
   values_.clear();
   noise_.clear();
@@ -198,6 +259,7 @@ void GaussianProcess::reserve(std::size_t rows) {
   values_.reserve(rows);
   noise_.reserve(rows);
   z_.reserve(rows);
+  jitters_.reserve(rows);
   row_.reserve(rows);
   weight_.reserve(rows);
 }
@@ -239,22 +301,46 @@ void GaussianProcess::sample(std::uint64_t key, std::uint64_t stream, std::span<
 
 void GaussianProcess::remember() {
   remembered_ = told_.size();
-  remembered_jitter_ = jitter_;
+  may_rewind_ = true;
   maps_->remember();
 }
 
 void GaussianProcess::rewind() {
+  may_rewind_ = false;
   factor_.truncate(remembered_);
   told_.resize(remembered_);
   values_.resize(remembered_);
   noise_.resize(remembered_);
   z_.resize(remembered_);
-  jitter_ = remembered_jitter_;
+  jitters_.resize(remembered_);
   maps_->rewind(remembered_);
 }
 
-MapView GaussianProcess::mean() const noexcept { return maps_->mean(); }
-MapView GaussianProcess::deviation() const noexcept { return maps_->deviation(); }
-Plan GaussianProcess::plan() const noexcept { return plan_for(candidates_, kernel_); }
+double GaussianProcess::jitter() const noexcept {
+  return jitters_.empty() ? 0.0 : *std::max_element(jitters_.begin(), jitters_.end());
+}
+
+MapView GaussianProcess::mean() const { return maps_->mean(); }
+MapView GaussianProcess::deviation() const { return maps_->deviation(); }
+double GaussianProcess::mean_at(std::int64_t index) const { return maps_->mean_at(index); }
+Tiles* GaussianProcess::tiles() const noexcept { return maps_->tiles(); }
+
+double GaussianProcess::largest_told_mean() const {
+  if (told_.empty()) return mean_constant_;
+  double largest = -std::numeric_limits<double>::infinity();
+  const Tiles* tiles = maps_->tiles();
+  if (tiles == nullptr) {
+    const MapView map = maps_->mean();
+    for (const std::int64_t index : told_) largest = std::max(largest, map[static_cast<std::size_t>(index)]);
+    return largest;
+  }
+  // (K + N) alpha = y - m, so that the mean at a told site is y - N alpha.
+  const std::span<const double> alpha = tiles->weights();
+  for (std::size_t i = 0; i < told_.size(); ++i) {
+    const double nugget = (hyperparameters_.noise + noise_[i]) / hyperparameters_.variance + jitters_[i];
+    largest = std::max(largest, values_[i] - nugget * alpha[i]);
+  }
+  return largest;
+}
 
 }  // namespace probewise

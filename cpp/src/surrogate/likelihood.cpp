@@ -15,17 +15,18 @@ Likelihood::Likelihood(std::span<const double> points, std::size_t axes, std::sp
     : axes_(axes),
       size_(residuals.size()),
       order_(padded_order(size_)),
+      stride_(row_stride(order_)),
       kernel_(kernel),
       alpha_(alpha),
       points_(points.size()),
       residuals_(residuals.begin(), residuals.end()),
       noise_(size_),
       scaled_(points.size()),
-      covariance_(order_ * order_),
+      covariance_(order_ * stride_),
       slope_(size_ * size_),
-      factor_(order_ * order_),
-      inverse_(order_ * order_),
-      scratch_(order_ * order_),
+      factor_(order_ * stride_),
+      inverse_(order_ * stride_),
+      scratch_(order_ * stride_),
       solution_(size_),
       weight_(size_) {
   if (axes == 0 || size_ == 0 || points.size() != axes * size_) {
@@ -60,38 +61,38 @@ double Likelihood::evaluate(const Hyperparameters& hyperparameters, std::span<do
   for (std::size_t i = 0; i < order_; ++i) {
     if (i < size_) {
       for (std::size_t axis = 0; axis < axes_; ++axis) origin[axis] = scaled_[axis * size_ + i];
-      double* row = covariance_.data() + i * order_;
+      double* row = covariance_.data() + i * stride_;
       loops.kernel_row(static_cast<int>(kernel_), alpha_, axes_, i + 1, scaled_.data(), size_, origin.data(), row,
                        slope_.data() + i * size_);
-      std::copy_n(row, i + 1, factor_.data() + i * order_);
-      factor_[i * order_ + i] += ratio + noise_[i] / variance;
+      std::copy_n(row, i + 1, factor_.data() + i * stride_);
+      factor_[i * stride_ + i] += ratio + noise_[i] / variance;
     } else {
-      factor_[i * order_ + i] = 1.0;
+      factor_[i * stride_ + i] = 1.0;
     }
   }
   cholesky(factor_, order_);
   double log_determinant = 0.0;
-  for (std::size_t i = 0; i < size_; ++i) log_determinant += std::log(factor_[i * order_ + i]);
+  for (std::size_t i = 0; i < size_; ++i) log_determinant += std::log(factor_[i * stride_ + i]);
   invert_lower(factor_, order_, inverse_);
   gram_of_lower(inverse_, order_, scratch_, factor_);  // the factor is no longer needed: K^-1 takes its place
   for (std::size_t i = 0; i < size_; ++i) {
-    solution_[i] = loops.dot(size_, factor_.data() + i * order_, residuals_.data());
+    solution_[i] = loops.dot(size_, factor_.data() + i * stride_, residuals_.data());
   }
   const double misfit = loops.dot(size_, solution_.data(), residuals_.data()) / variance;
   const auto n = static_cast<double>(size_);
   double of_noise = 0.0, of_own_noise = 0.0;
   std::fill(gradient.begin(), gradient.end(), 0.0);
   for (std::size_t i = 0; i < size_; ++i) {
-    const double of_diagonal = 0.5 * (solution_[i] * solution_[i] / variance - factor_[i * order_ + i]);
+    const double of_diagonal = 0.5 * (solution_[i] * solution_[i] / variance - factor_[i * stride_ + i]);
     of_noise += ratio * of_diagonal;
     of_own_noise += noise_[i] / variance * of_diagonal;
     // Off-diagonal pairs count twice, which cancels the half of the trace formula.
     for (std::size_t j = 0; j < i; ++j) {
-      weight_[j] = solution_[i] * solution_[j] / variance - factor_[i * order_ + j];
+      weight_[j] = solution_[i] * solution_[j] / variance - factor_[i * stride_ + j];
     }
     for (std::size_t axis = 0; axis < axes_; ++axis) {
       gradient[axis] += loops.lengthscale_gradient(static_cast<int>(kernel_), i, weight_.data(),
-                                                   covariance_.data() + i * order_, slope_.data() + i * size_,
+                                                   covariance_.data() + i * stride_, slope_.data() + i * size_,
                                                    scaled_.data() + axis * size_, scaled_[axis * size_ + i]);
     }
   }

@@ -21,17 +21,12 @@ struct LoopsOf {
     }
   }
 
-  /// In strips that stay in the first-level cache while all rows pass over them.
   static void subtract_rows(std::size_t n, std::size_t count, const double* weight, const T* rows, std::size_t stride,
                             T* out) {
-    constexpr std::size_t strip = 2048;
-    for (std::size_t j = 0; j < n; j += strip) {
-      const std::size_t length = n - j < strip ? n - j : strip;
-      if constexpr (wide) {
-        surrogate_loops().subtract_rows_f64(length, count, weight, rows + j, stride, out + j);
-      } else {
-        surrogate_loops().subtract_rows_f32(length, count, weight, rows + j, stride, out + j);
-      }
+    if constexpr (wide) {
+      surrogate_loops().subtract_rows_f64(n, count, weight, rows, stride, out);
+    } else {
+      surrogate_loops().subtract_rows_f32(n, count, weight, rows, stride, out);
     }
   }
 

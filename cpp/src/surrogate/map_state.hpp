@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "probewise/surrogate/dense.hpp"
 #include "surrogate/loops.hpp"
 #include "surrogate/maps.hpp"
 
@@ -40,6 +41,12 @@ struct MapState {
     std::copy(kept_deviation.begin(), kept_deviation.end(), deviation.begin());
   }
 
+  bool at(std::int64_t index, double& mean_out, double& variance_out) const noexcept {
+    mean_out = static_cast<double>(mean[static_cast<std::size_t>(index)]);
+    variance_out = static_cast<double>(variance[static_cast<std::size_t>(index)]);
+    return true;
+  }
+
   static MapView view(const std::vector<T>& map) noexcept {
     if constexpr (std::is_same_v<T, double>) {
       return {map.data(), nullptr, map.size()};
@@ -48,5 +55,16 @@ struct MapState {
     }
   }
 };
+
+/// `append` for every row, its weights w = L^-T l read off the inverse factor, whose row is (-w, 1) / diagonal.
+inline void append_by_inverse(Maps& maps, std::span<const std::int64_t> told, std::span<const double> inverse,
+                              std::size_t order, std::span<const double> z) {
+  std::vector<double> weight(told.size());
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    const double* row = inverse.data() + i * row_stride(order);
+    for (std::size_t j = 0; j < i; ++j) weight[j] = -row[j] / row[i];
+    maps.append(told.first(i), told[i], std::span(weight).first(i), 1.0 / row[i], z[i]);
+  }
+}
 
 }  // namespace probewise

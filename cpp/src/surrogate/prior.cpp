@@ -89,22 +89,22 @@ void draw_frequency(Draws& draws, Kernel kernel, double alpha, std::span<double>
 /// Lower factor (size, size) of the unit-variance covariance of points given by scaled coordinates (axes, size).
 std::vector<double> covariance_factor(Kernel kernel, double alpha, std::size_t axes, std::size_t size,
                                       const std::vector<double>& scaled) {
-  const std::size_t order = padded_order(size);
-  std::vector<double> matrix(order * order, 0.0), origin(axes);
+  const std::size_t order = padded_order(size), stride = row_stride(order);
+  std::vector<double> matrix(order * stride, 0.0), origin(axes);
   for (std::size_t i = 0; i < order; ++i) {
     if (i >= size) {
-      matrix[i * order + i] = 1.0;
+      matrix[i * stride + i] = 1.0;
       continue;
     }
     for (std::size_t axis = 0; axis < axes; ++axis) origin[axis] = scaled[axis * size + i];
     surrogate_loops().kernel_row(static_cast<int>(kernel), alpha, axes, i + 1, scaled.data(), size, origin.data(),
-                                 matrix.data() + i * order, nullptr);
-    matrix[i * order + i] += relative_jitter;
+                                 matrix.data() + i * stride, nullptr);
+    matrix[i * stride + i] += relative_jitter;
   }
   cholesky(matrix, order);
   std::vector<double> lower(size * size);
   for (std::size_t i = 0; i < size; ++i) {
-    std::copy_n(matrix.begin() + static_cast<std::ptrdiff_t>(i * order), i + 1,
+    std::copy_n(matrix.begin() + static_cast<std::ptrdiff_t>(i * stride), i + 1,
                 lower.begin() + static_cast<std::ptrdiff_t>(i * size));
   }
   return lower;

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "surrogate/axis_tables.hpp"
 #include "surrogate/map_state.hpp"
 
 namespace probewise {
@@ -17,6 +18,7 @@ class SeparableMaps final : public Maps {
   SeparableMaps(const Candidates& candidates, Kernel kernel)
       : candidates_(candidates),
         kernel_(kernel),
+        exact_(candidates, kernel),
         rows_(candidates.rows()),
         cols_(candidates.cols()),
         width_(padded_columns(cols_)),
@@ -26,27 +28,18 @@ class SeparableMaps final : public Maps {
         spread_(rows_ * rows_),
         lines_(rows_ * stride_),
         explained_(rows_ * stride_) {
-    for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
-      exact_[axis].resize(2 * (axis == 0 ? rows_ : cols_) - 1);
-      table_[axis].resize(exact_[axis].size());
-    }
+    for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) table_[axis].resize(exact_.values(axis).size());
     if constexpr (!LoopsOf<T>::wide) narrow_lines_.resize(lines_.size());
   }
 
   std::unique_ptr<Maps> clone() const override { return std::make_unique<SeparableMaps>(*this); }
 
   void restart(std::span<const double> lengthscale, double constant, double amplitude) override {
+    exact_.tabulate(lengthscale);
+    lengthscale_.assign(lengthscale.begin(), lengthscale.end());
+    constant_ = constant;
     for (std::size_t axis : {std::size_t{0}, std::size_t{1}}) {
-      const std::size_t length = axis == 0 ? rows_ : cols_;
-      std::vector<double> offset(2 * length - 1);
-      for (std::size_t i = 0; i < offset.size(); ++i) {
-        offset[i] =
-            (static_cast<double>(i) - static_cast<double>(length - 1)) * candidates_.spacing(axis) / lengthscale[axis];
-      }
-      const double origin = 0.0;
-      surrogate_loops().kernel_row(static_cast<int>(kernel_), 1.0, 1, offset.size(), offset.data(), 0, &origin,
-                                   exact_[axis].data(), nullptr);
-      std::transform(exact_[axis].begin(), exact_[axis].end(), table_[axis].begin(),
+      std::transform(exact_.values(axis).begin(), exact_.values(axis).end(), table_[axis].begin(),
                      [](double value) { return static_cast<T>(value); });
     }
     std::fill(line_of_row_.begin(), line_of_row_.end(), -1);
@@ -55,11 +48,8 @@ class SeparableMaps final : public Maps {
     state_.restart(constant, amplitude);
   }
 
-  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) const override {
-    const std::size_t row = row_of(index), col = col_of(index);
-    const double* along_rows = exact_[0].data() + (rows_ - 1 - row);
-    const double* along_cols = exact_[1].data() + (cols_ - 1 - col);
-    for (std::size_t i = 0; i < told.size(); ++i) out[i] = along_rows[row_of(told[i])] * along_cols[col_of(told[i])];
+  void covariance(std::span<const std::int64_t> told, std::int64_t index, std::span<double> out) override {
+    exact_.covariance(told, index, out);
   }
 
   bool wants_backward_solve() const noexcept override { return true; }
@@ -77,6 +67,24 @@ class SeparableMaps final : public Maps {
     add_line(row, told.size());
   }
 
+  void append_all(std::span<const std::int64_t> told, std::span<const double>, std::span<const double> inverse,
+                  std::size_t order, std::span<const double> z) override {
+    if constexpr (LoopsOf<T>::wide) {
+      append_by_inverse(*this, told, inverse, order, z);
+    } else {  // in float64, so that a rebuild leaves the rounding of one conversion
+      SeparableMaps<double> wide(candidates_, kernel_);
+      wide.restart(lengthscale_, constant_, 1.0);
+      append_by_inverse(wide, told, inverse, order, z);
+      for (std::size_t i = 0; i < told.size(); ++i) add_line(row_of(told[i]), i);
+      for (std::size_t j = 0; j < state_.mean.size(); ++j) {
+        double mean = 0.0, variance = 0.0;
+        wide.stored_at(static_cast<std::int64_t>(j), mean, variance);
+        state_.mean[j] = static_cast<T>(mean);
+        state_.variance[j] = static_cast<T>(variance);
+      }
+    }
+  }
+
   void set_mean(std::span<const std::int64_t> told, std::span<const double> alpha, std::span<const double>,
                 double constant) override {
     explain(told, alpha);
@@ -88,12 +96,12 @@ class SeparableMaps final : public Maps {
   }
 
   void add_covariances(std::span<const std::int64_t> told, std::span<const double> alpha,
-                       std::span<double> out) const override {
+                       std::span<double> out) override {
     std::vector<double> lines(row_of_line_.size() * stride_);
     gather(told, alpha, lines);
     for (std::size_t r = 0; r < rows_; ++r) {
       for (std::size_t line = 0; line < row_of_line_.size(); ++line) {
-        surrogate_loops().axpy(cols_, exact_[0][rows_ - 1 + r - row_of_line_[line]], lines.data() + line * stride_,
+        surrogate_loops().axpy(cols_, exact_.from(0, row_of_line_[line])[r], lines.data() + line * stride_,
                                out.data() + r * cols_);
       }
     }
@@ -117,8 +125,12 @@ class SeparableMaps final : public Maps {
     }
   }
 
-  MapView mean() const noexcept override { return state_.view(state_.mean); }
-  MapView deviation() const noexcept override { return state_.view(state_.deviation); }
+  bool stored_at(std::int64_t index, double& mean, double& variance) const noexcept override {
+    return state_.at(index, mean, variance);
+  }
+
+  MapView mean() override { return state_.view(state_.mean); }
+  MapView deviation() override { return state_.view(state_.deviation); }
 
  private:
   std::size_t row_of(std::int64_t index) const noexcept { return static_cast<std::size_t>(index) / cols_; }
@@ -138,8 +150,7 @@ class SeparableMaps final : public Maps {
     std::fill_n(lines.begin(), row_of_line_.size() * stride_, 0.0);
     for (std::size_t i = 0; i < told.size(); ++i) {
       const auto line = static_cast<std::size_t>(line_of_row_[row_of(told[i])]);
-      surrogate_loops().axpy(cols_, weight[i], exact_[1].data() + (cols_ - 1 - col_of(told[i])),
-                             lines.data() + line * stride_);
+      surrogate_loops().axpy(cols_, weight[i], exact_.from(1, col_of(told[i])), lines.data() + line * stride_);
     }
   }
 
@@ -159,11 +170,13 @@ class SeparableMaps final : public Maps {
 
   Candidates candidates_;
   Kernel kernel_;
+  std::vector<double> lengthscale_;
+  double constant_ = 0.0;
+  AxisTables exact_;
   // One cache line more than the width: at a power of two all lines of a column would share a few cache sets.
   std::size_t rows_, cols_, width_, stride_;
   MapState<T> state_;
-  std::array<std::vector<double>, 2> exact_;  // kernel along an axis at offsets -(length - 1) .. length - 1
-  std::array<std::vector<T>, 2> table_;
+  std::array<std::vector<T>, 2> table_;  // `exact_` in the precision of the maps
   std::vector<std::ptrdiff_t> line_of_row_;
   std::vector<std::size_t> row_of_line_, first_use_;
   std::vector<T> spread_;

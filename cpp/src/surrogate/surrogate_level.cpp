@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 #include "probewise/portable.hpp"
-#include "surrogate/exponential.hpp"
+#include "surrogate/kernel_body.hpp"
 #include "surrogate/level.hpp"
 
 namespace probewise::PROBEWISE_LEVEL {
@@ -176,17 +176,7 @@ void deviation_f32(size_t n, float amplitude, const float* __restrict variance, 
   for (size_t j = 0; j < n; ++j) deviation[j] = amplitude * __builtin_sqrtf(variance[j] > 0.0f ? variance[j] : 0.0f);
 }
 
-// Order of the enumerators of Kernel, which a level file cannot see.
-enum { rbf, matern12, matern32, matern52, rq, product_matern12, product_matern32, product_matern52 };
-
-constexpr double root3 = 1.7320508075688772, root5 = 2.23606797749979;
-
-/// One-dimensional Matern of order 0 (1/2), 1 (3/2) or 2 (5/2) at distance r, without its exponential.
-PROBEWISE_HD double matern_polynomial(int order, double r) {
-  return order == 0 ? 1.0 : order == 1 ? 1.0 + root3 * r : 1.0 + root5 * r + (5.0 / 3.0) * r * r;
-}
-
-PROBEWISE_HD double matern_rate(int order) { return order == 0 ? 1.0 : order == 1 ? root3 : root5; }
+using namespace kernel_body;
 
 template <int ORDER>
 PROBEWISE_HD void matern_row(size_t n, double* __restrict out, double* __restrict slope) {

@@ -41,3 +41,18 @@ def solve_abundances(
     constraint: str,
     abundances: npt.NDArray[np.float64],
 ) -> None: ...
+def surroundings(
+    yx: npt.NDArray[np.float64],
+    label: npt.NDArray[np.int64],
+    shape: tuple[float, float],
+    neighbours: int,
+    together: int,
+    fewest: int,
+    least_spread: float,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.float64]]: ...
+def nearest(
+    points: npt.NDArray[np.float64], queries: npt.NDArray[np.float64], k: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]: ...
+def discord(
+    yx: npt.NDArray[np.float64], label: npt.NDArray[np.int64], terms: npt.NDArray[np.float64], neighbours: int
+) -> npt.NDArray[np.float64]: ...

@@ -40,6 +40,16 @@ def judge_columns(
     dopant: int,
     label: npt.NDArray[np.int64],
 ) -> None: ...
+def input_statistics(
+    image: npt.NDArray[np.float32],
+) -> tuple[float, float, float, list[float], float]: ...
+def answer_statistics(
+    input: npt.NDArray[np.float32],
+    presence: npt.NDArray[np.float32],
+    classes: npt.NDArray[np.float32],
+    stride: float,
+    yx: npt.NDArray[np.float64],
+) -> tuple[float, float, float, list[float], float, float]: ...
 def estimate_noise(image: npt.NDArray[np.float32]) -> tuple[float, float]: ...
 def refine_atoms(
     image: npt.NDArray[np.float32],

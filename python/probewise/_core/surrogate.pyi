@@ -1,6 +1,6 @@
 """Compiled part of the room; see the Python wrappers for shapes, units and errors."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ class Engine:
         mean: float,
         alpha: float,
         single: bool,
+        plan: str = "",
     ) -> Engine: ...
     @staticmethod
     def points(
@@ -30,6 +31,7 @@ class Engine:
         mean: float,
         alpha: float,
         single: bool,
+        plan: str = "",
     ) -> Engine: ...
     def copy(self) -> Engine: ...
     def tell_one(self, index: int, value: float, noise: float) -> None: ...
@@ -92,7 +94,9 @@ class Engine:
     @property
     def jitter(self) -> float: ...
     @property
-    def separable(self) -> bool: ...
+    def plan(self) -> Literal["separable", "cached", "lazy"]: ...
+    def mean_at(self, index: int) -> float: ...
+    def largest_told_mean(self) -> float: ...
     @property
     def exact_samples(self) -> bool: ...
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from probewise._core import acquisition as _core
-from probewise._core.surrogate import Engine
 from probewise.acquisition.functions import POLICY_PARAMETERS, check_parameter, score
 from probewise.acquisition.threshold import otsu_threshold
 from probewise.types import BoolArray, FloatArray, IntArray, Posterior
@@ -46,7 +45,8 @@ def choose(
                  Otsu's of the told values
     raises       ValueError when nothing is free; ValueError, TypeError naming the argument
     """
-    size = len(posterior.mean)
+    engine = _compiled(posterior)
+    size = len(posterior.mean) if engine is None else int(engine.size)
     if not isinstance(q, (int, np.integer)):
         raise TypeError(f"q is {q!r}, expected an integer")
     if q < 1:
@@ -57,10 +57,9 @@ def choose(
     cost_weight = check_parameter("cost_weight", cost_weight)
     charge = _cost(cost, size)
     key = _key(key)
-    engine = getattr(posterior, "engine", None)
-    if isinstance(acquisition, str) and isinstance(engine, Engine):
+    if isinstance(acquisition, str) and engine is not None:
         known = policy_parameters(posterior, acquisition, parameters)
-        chosen = engine.choose(
+        chosen: IntArray = engine.choose(
             acquisition, known, int(q), mask, allow_told, charge, cost_weight, key, method == "believer"
         )
         if chosen.size == 0:
@@ -97,6 +96,10 @@ def policy_parameters(posterior: Posterior, policy: str, given: dict[str, float]
         if default is not None:
             known[name] = default
         elif name == "best":
+            engine = _compiled(posterior)
+            if engine is not None:
+                known[name] = engine.largest_told_mean()
+                continue
             told = _told(posterior)
             known[name] = float(posterior.mean[told].max()) if told.size else float(posterior.mean.max())
         else:
@@ -107,6 +110,12 @@ def policy_parameters(posterior: Posterior, policy: str, given: dict[str, float]
     if known.get("low", -np.inf) > known.get("high", np.inf):
         raise ValueError(f"low is {known['low']}, high {known['high']}, expected low not above high")
     return known
+
+
+def _compiled(posterior: Posterior) -> Any:
+    """The engine of a Gaussian process, on the CPU or a device; None of any other posterior."""
+    engine = getattr(posterior, "engine", None)
+    return engine if callable(getattr(engine, "largest_told_mean", None)) else None
 
 
 _NOTHING_FREE = "no candidate is free: all are visited, masked or told"

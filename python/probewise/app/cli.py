@@ -10,14 +10,11 @@ import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from probewise.errors import Error
-
-if TYPE_CHECKING:
-    pass
 
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer keeps its own copy of click, or uses click's
 

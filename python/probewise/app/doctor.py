@@ -13,12 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from probewise.errors import ConfigurationError
 from probewise.inference import runtime
 from probewise.inference.runtime import version
 
 CORE = ("numpy", "scipy", "scikit-learn", "scikit-image", "h5py", "pydantic", "typer", "rich", "matplotlib")
 EXTRAS = {
     "cpu": ("onnxruntime",),
+    "gpu": ("onnxruntime-gpu", "cupy-cuda13x"),
     "train": ("torch", "onnx", "onnxscript"),
     "read": ("rosettasciio",),
     "test": ("pytest", "hypothesis", "pysptools", "onnx"),
@@ -44,11 +46,13 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": _cores(),
         "simd": simd_level(),
+        "threads": _threads(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "packages": {name: version(name) for name in CORE},
         "extras": {extra: {name: version(name) for name in names} for extra, names in EXTRAS.items()},
         "onnxruntime": runtime.installed(),
         "providers": runtime.providers(),
+        "cuda": _cuda(),
         "models": state_of_models(),
         "sqlite": sqlite3.sqlite_version,
         "disk": _disk(directory or Path.cwd()),
@@ -58,11 +62,44 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
     return findings
 
 
+def _cuda() -> dict[str, Any]:
+    """Is there CUDA code, and a device for it? None missing is a problem on a machine without one."""
+    from probewise.device import choose_device, cuda_module, devices_found
+
+    names, missing = devices_found()
+    module = cuda_module()
+    built = module is not None
+    taken = choose_device("auto")
+    return {
+        "built": built,
+        "emulated": built and bool(module.emulated()),
+        "devices": names,
+        "missing": missing,
+        "auto": f"{taken.name}: {taken.why}",
+    }
+
+
 def _cores() -> int:
     """Cores this process may run on, which a container or a scheduler can make fewer than the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _threads() -> dict[str, Any]:
+    """Who computes with how many threads and whether they spin while they wait, which takes a core from the others."""
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+    try:
+        networks: int | str = runtime.default_threads()
+    except ConfigurationError as problem:
+        networks = str(problem)
+    import numpy  # noqa: F401  its linear algebra is asked for its threads
+    import scipy.linalg  # noqa: F401
+
+    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return {"core": 1, "networks": networks, "networks_spin": runtime.SPINS, "blas": blas, "affinity": affinity}
 
 
 def _disk(directory: Path) -> dict[str, Any]:
@@ -98,6 +135,8 @@ def _problems(findings: dict[str, Any]) -> list[str]:
     problems += [
         f"{name} is missing; type: pip install {name}" for name, found in findings["packages"].items() if not found
     ]
+    if not isinstance(findings["threads"]["networks"], int):
+        problems.append(findings["threads"]["networks"])
     disk = findings["disk"]
     if not disk["writable"]:
         problems.append(f"this folder cannot hold a journal: {disk['problem']}")
@@ -122,14 +161,23 @@ def as_text(findings: dict[str, Any]) -> list[str]:
     lines = [
         f"probewise    {findings['probewise']}, python {findings['python']}, {findings['platform']}",
         f"cores        {findings['cores']}, SIMD level {findings['simd']}",
+        f"threads      {_threads_in_words(findings['threads'])}",
         f"environment  {_pairs(findings['environment']) or 'no thread or SIMD variable set'}",
         f"packages     {_pairs(findings['packages'])}",
         *(f"extra        {name}: {_pairs(found)}" for name, found in findings["extras"].items()),
         f"models       {len(findings['models'])} shipped; providers: {', '.join(findings['providers']) or 'none'}",
+        f"cuda         {', '.join(findings['cuda']['devices']) or findings['cuda']['missing']}",
         f"journal      sqlite {findings['sqlite']}; this folder: {kept}",
         f"instruments  {', '.join(findings['instruments']) or 'none'}",
     ]
     return lines + ([f"problem      {text}" for text in findings["problems"]] or ["problems     none"])
+
+
+def _threads_in_words(threads: dict[str, Any]) -> str:
+    waiting = "spin" if threads["networks_spin"] else "sleep"
+    blas = "/".join(map(str, threads["blas"])) or "none"
+    where = "any core" if threads["affinity"] is None else "cores " + ", ".join(map(str, threads["affinity"]))
+    return f"core {threads['core']}, networks {threads['networks']} ({waiting} while waiting), BLAS {blas}; on {where}"
 
 
 def _pairs(found: dict[str, str | None]) -> str:

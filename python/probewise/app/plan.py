@@ -27,10 +27,12 @@ def prediction(configuration: Configuration) -> dict[str, Any]:
 
     raises  ConfigurationError for what the instrument would refuse
     """
+    from probewise.experiment.devices import check_device, taken
     from probewise.experiment.policy import site_order
     from probewise.experiment.sites import always_excluded
     from probewise.experiment.sources import open_source
 
+    check_device(configuration)
     source = open_source(configuration, None)
     try:
         sites, excluded = source.sites, always_excluded(source.sites, configuration)
@@ -57,6 +59,7 @@ def prediction(configuration: Configuration) -> dict[str, Any]:
         "raster_equivalents": None if full_ns is None else beam_ns / full_ns,
         "electrons": electrons,
         "max_e_per_A2": fluence,
+        "device": taken(configuration),
     }
 
 
@@ -94,4 +97,5 @@ def as_text(predicted: dict[str, Any]) -> list[str]:
         f"extent     {', '.join(spans)} {unit}; first (y, x): {first} {unit}",
         f"time       beam {number(beam['all'])} s ({parts})",
         f"dose       {dose}" + ("" if cost is None else f", {number(cost)} raster equivalents"),
+        f"device     {predicted['device']}",
     ]

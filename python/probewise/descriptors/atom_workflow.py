@@ -141,7 +141,7 @@ class AtomWorkflow:
 
     def values(self, description: Description) -> FloatArray:
         """All columns of every cell, (cells, columns) float64."""
-        return np.column_stack(list(description.extra.values()))
+        return np.array(list(description.extra.values())).T
 
     def window_values(self, description: Description) -> FloatArray:
         """The followed column of every cell with its sign, (cells,)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probewise._core import all_finite
 from probewise._core import image as _image
 from probewise.descriptors.spectra import evenly_spread, spectrum_patches
 from probewise.inference import Card
@@ -36,7 +37,7 @@ def on_grid(frame: Frame, card: Card) -> Float32Array:
     raises  ValueError for a non-finite pixel, or pixels outside the card's range
     """
     image = np.ascontiguousarray(frame.image(0))
-    if not np.isfinite(image).all():
+    if not all_finite(image):
         raise ValueError("frame holds a non-finite pixel, expected finite counts in every pixel")
     wanted = card.pixel_nm
     if wanted is None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from probewise._core import descriptors as _descriptors
 from probewise.descriptors.basis import BasisReport, residual_limit
 from probewise.descriptors.column_picture import Manifold, columns_picture
 from probewise.descriptors.components import Rule
@@ -169,7 +170,9 @@ class LatentWorkflow:
         features = np.concatenate([latents.angle[:, None], latents.shift, latents.z], axis=1)
         extra = {_LABEL: kinds.astype(np.float64), _AREA: area}
         if self._layout_of().rotation != "none":
-            extra[DISCORD] = _discord(angle_terms(latents.angle, self._symmetry), centres, kinds)
+            extra[DISCORD] = _descriptors.discord(
+                centres, kinds.astype(np.int64, copy=False), angle_terms(latents.angle, self._symmetry), _NEIGHBOURS
+            )
         return Description(features, centres, extra)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int = 0) -> BasisReport:
@@ -363,18 +366,3 @@ def _manifold(decoder: Model, content: FloatArray) -> Manifold:
 
 def _labels(description: Description) -> IntArray:
     return description.extra[_LABEL].astype(np.int64)
-
-
-def _discord(terms: FloatArray, centres: FloatArray, label: IntArray) -> FloatArray:
-    """(n,) circular variance of angles given as (cos, sin) over each point and its nearest neighbours of its label."""
-    from scipy.spatial import cKDTree
-
-    out = np.zeros(len(terms))
-    phase = terms[:, 0] + 1j * terms[:, 1]
-    for kind in np.unique(label):
-        own = np.flatnonzero(label == kind)
-        places, directions = centres[own], phase[own]
-        count = min(_NEIGHBOURS + 1, len(own))
-        near = cKDTree(places).query(places, k=range(1, count + 1))[1]
-        out[own] = 1 - np.abs(directions[near].sum(axis=1)) / count
-    return out

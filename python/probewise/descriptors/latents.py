@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from probewise._core import all_finite
 from probewise.descriptors.arrays import check_float32
 from probewise.inference import Model, load_model
 from probewise.types import Float32Array, FloatArray, Latents
@@ -51,11 +52,11 @@ class LatentEncoder:
             check_float32("patches", patches, f"(n, {self.side_px}, {self.side_px})")
             if patches.shape[1:] != (self.side_px, self.side_px):
                 raise ValueError(f"patches has shape {patches.shape}, expected (n, {self.side_px}, {self.side_px})")
-            bad = patches.size - int(np.count_nonzero(np.isfinite(patches)))
-            if bad:
+            if not all_finite(patches):
+                bad = patches.size - int(np.count_nonzero(np.isfinite(patches)))
                 raise ValueError(f"patches holds {bad} values that are not finite, expected none")
             parts = [self.model.run(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
-            mean, spread = (np.concatenate(results) for results in zip(*parts, strict=True))
+            mean, spread = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         return Latents(angle=mean[:, 0], shift=mean[:, 1:3], z=mean[:, 3:], log_std=spread)
 
 
@@ -67,4 +68,7 @@ def angle_terms(angle: Float32Array | FloatArray, symmetry: int) -> FloatArray:
     if symmetry < 1:
         raise ValueError(f"symmetry is {symmetry}, expected at least 1")
     phase = symmetry * np.asarray(angle, dtype=np.float64)
-    return np.stack([np.cos(phase), np.sin(phase)], axis=1)
+    out = np.empty((len(phase), 2))
+    np.cos(phase, out=out[:, 0])
+    np.sin(phase, out=out[:, 1])
+    return out

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probewise._core import descriptors as _descriptors
 from probewise.types import BoolArray, FloatArray, IntArray
 
 NEIGHBOURS = 9  # the first two shells of graphene; one and a half of a square lattice
@@ -50,31 +51,7 @@ def surroundings(yx: FloatArray, label: IntArray, shape: tuple[int, int]) -> Sur
     empty = np.full(count, np.nan)
     if count <= NEIGHBOURS:
         return Surroundings(empty, np.zeros(count, dtype=bool), empty.copy())
-    from scipy.spatial import cKDTree
-
-    distance, index = cKDTree(yx).query(yx, k=NEIGHBOURS + 1)
-    distance, index = distance[:, 1:], index[:, 1:]
-    edge = np.minimum(yx, np.array(shape, dtype=np.float64) - 1 - yx).min(axis=1)
-    inner = np.asarray(edge >= distance[:, -1])
-    own = np.full(count, np.nan)
-    for name in np.unique(label[inner]):
-        members = inner & (label == name)
-        if members.sum() >= FEWEST:
-            own[members] = _mean_square(distance[members])
-    group = np.column_stack([np.arange(count), index[:, : TOGETHER - 1]])
-    known = np.isfinite(own)
-    total = np.where(known, own, 0.0)[group].sum(axis=1)
-    unlike = np.sqrt(total / np.maximum(known[group].sum(axis=1), 1))
-    unlike[~known] = np.nan
-    return Surroundings(distance[:, 0].copy(), inner, unlike)
-
-
-def _mean_square(distance: FloatArray) -> FloatArray:
-    """Mean over the sorted distances (n, k) of their squared robust deviations from the median atom's."""
-    centre = np.median(distance, axis=0)
-    spread = 1.4826 * np.median(np.abs(distance - centre), axis=0)
-    least = LEAST_SPREAD * centre[0]
-    return np.asarray((((distance - centre) / np.maximum(spread, least)) ** 2).mean(axis=1))
+    return Surroundings(*_descriptors.surroundings(yx, label, shape, NEIGHBOURS, TOGETHER, FEWEST, LEAST_SPREAD))
 
 
 def off_centre(yx: FloatArray, cage: FloatArray, corners: int = 4) -> FloatArray:
@@ -85,9 +62,7 @@ def off_centre(yx: FloatArray, cage: FloatArray, corners: int = 4) -> FloatArray
     out = np.full((len(yx), 2), np.nan)
     if len(cage) < corners or not len(yx):
         return out
-    from scipy.spatial import cKDTree
-
-    distance, index = cKDTree(cage).query(yx, k=corners)
+    distance, index = _descriptors.nearest(cage, yx, corners)
     middle = cage[index].mean(axis=1)
     held = distance[:, -1] < 1.5 * distance[:, 0]
     held &= np.linalg.norm(yx - middle, axis=1) < distance.mean(axis=1) / math.sqrt(2) / 2

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -81,7 +82,7 @@ class FitRecord:
         return cls(**{**table, "at_bound": tuple(table["at_bound"])})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Told:
     """What one frame gave: candidates and raw values, one each; variance in squared units of these, None: unknown."""
 
@@ -94,6 +95,7 @@ class Told:
 class Belief:
     """The Gaussian process over the candidates, in standardised values less their trend.
 
+    device      of the Gaussian process
     offset      what is subtracted, and so the prior mean of places not measured: the values' "level" or the "lowest";
                 where there is a trend, the level of what it leaves over
     brightness  (c,) that the values may follow, found at each fit (`slope`); None: nothing is known
@@ -105,21 +107,26 @@ class Belief:
         table: SurrogateTable,
         offset: Offset = "level",
         brightness: FloatArray | None = None,
+        device: str = "cpu",
     ) -> None:
         from probewise.surrogate import GaussianProcess
 
         self.candidates = candidates
+        self._table = table
         self._rule: Offset = offset
+        self._device = device
         self._brightness = np.zeros(candidates.of_site.size) if brightness is None else brightness
         self.offset, self.scale, self.slope = 0.0, 1.0, 0.0
         self.told: list[Told] = []
         self.last_fit: FitRecord | None = None
+        self._moved = False  # whether a fit has set the hyper-parameters
         self.gp = GaussianProcess(
             candidates.space,
             kernel=table.kernel,
             lengthscale=table.lengthscale,
             noise=table.noise,
             precision=table.precision,
+            device=device,
         )
 
     def tell(self, site: int, candidates: IntArray, values: FloatArray, variance: FloatArray | None = None) -> None:
@@ -128,19 +135,21 @@ class Belief:
         variance  of each value's own error, None where it is not known
         """
         unique, inverse = np.unique(candidates, return_inverse=True)
-        told = Told(site, unique, *combine(values, variance, inverse, len(unique)))
+        self._add(Told(site, unique, *combine(values, variance, inverse, len(unique))))
+
+    def _add(self, told: Told) -> None:
         self.told.append(told)
         noise = 0.0 if told.variance is None else told.variance / self.scale**2
-        self.gp.tell(unique, (self._rest(told) - self.offset) / self.scale, noise=noise)
+        self.gp.tell(told.candidates, (self._rest(told) - self.offset) / self.scale, noise=noise)
 
     def replace(self, candidates: list[IntArray], values: list[FloatArray]) -> None:
         """New values for all frames after a change of basis; another column may be finite at other candidates."""
-        moved = False
+        moved, again = False, []
         for told, indices, raw in zip(self.told, candidates, values, strict=True):
             unique, inverse = np.unique(indices, return_inverse=True)
             moved = moved or not np.array_equal(unique, told.candidates)
-            told.candidates = unique
-            told.values, _ = combine(raw, None, inverse, len(unique))
+            again.append(replace(told, candidates=unique, values=combine(raw, None, inverse, len(unique))[0]))
+        self.told = again
         if moved:
             self.gp.reset()
             self.gp.tell(
@@ -194,6 +203,7 @@ class Belief:
         self.slope = self._slope()
         self.standardise()
         result = self.gp.fit()
+        self._moved |= result.evaluations > 0
         self.standardise()
         self.last_fit = FitRecord(
             lengthscale=float(result.lengthscale),
@@ -214,9 +224,42 @@ class Belief:
         """The state that `fit` left behind, from its record."""
         if record.evaluations > 0:  # otherwise nothing moved then
             self.gp.set_hyperparameters(record.lengthscale, record.variance, record.noise)
+            self._moved = True
         self.slope = record.slope
         self._restate(record.offset, record.scale)
         self.last_fit = record
+
+    def snapshot(self) -> Callable[[], Belief]:
+        """What is believed now; what is returned makes it, on whatever thread, into a belief of its own."""
+        told = list(self.told)
+        hyperparameters = (self.gp.lengthscale, self.gp.variance, self.gp.noise)
+        moved, offset, scale, slope = self._moved, self.offset, self.scale, self.slope
+        device = self._device if self.gp.device == "cuda" else "cpu"  # it may have been lost
+
+        def make() -> Belief:
+            belief = Belief(self.candidates, self._table, self._rule, self._brightness, device)
+            if moved:
+                belief.gp.set_hyperparameters(*hyperparameters)
+                belief._moved = True
+            belief.offset, belief.scale, belief.slope = offset, scale, slope
+            for one in told:
+                belief._add(one)
+            return belief
+
+        return make
+
+    def take_over(self, fitted: Belief, *, with_values: bool) -> None:
+        """Go on with the belief that a snapshot of this one has become.
+
+        with_values  its values are others, and what came since the snapshot is still to be told; otherwise it is here
+        """
+        if with_values:
+            self.told = fitted.told
+        else:
+            for one in self.told[len(fitted.told) :]:
+                fitted._add(one)
+        self.gp, self.offset, self.scale, self.slope = fitted.gp, fitted.offset, fitted.scale, fitted.slope
+        self.last_fit, self._moved = fitted.last_fit, fitted._moved
 
     @property
     def posterior(self) -> Posterior:

@@ -38,8 +38,6 @@ def _beam(c: Configuration) -> Iterator[str]:
 def _measurement(c: Configuration) -> Iterator[str]:
     if c.measure.kind == "spectrum":
         yield "measure.kind is 'spectrum' but no instrument here offers one, expected 'frame' or 'point'"
-    if c.run.device == "cuda":
-        yield "run.device is 'cuda' but this build has no CUDA code, expected 'auto' or 'cpu'"
     if c.scan.path not in HAVE_LINES and c.discard_lines:
         yield f"scan.discard_lines is {c.discard_lines} with path '{c.scan.path}', expected 0: it has no lines"
 

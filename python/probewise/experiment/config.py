@@ -150,17 +150,23 @@ class ComponentTable(Table):
 
 
 class SurrogateTable(Table):
-    """refine: unset, 2 where a frame gives many values with positions of their own, 1 where it gives one."""
+    """fit_delay: frames between the moment a refit is asked for and the one it is taken; it runs meanwhile. 0: at once.
+
+    refine: unset, 2 where a frame gives many values with positions of their own, 1 where it gives one
+    """
 
     kernel: Literal[KERNELS] = "matern52"  # type: ignore[valid-type]
     lengthscale: Positive = 2.0
     noise: Positive = 1e-2
     fit_every: Count = 10
+    fit_delay: Annotated[int, Field(ge=0, le=100)] = 2
     precision: Literal["float64", "float32"] = "float64"
     refine: Annotated[int, Field(ge=1, le=16)] | None = None
 
 
 class AcquisitionTable(Table):
+    """pipelined: a site is chosen while the one before it is still being scanned, whose value is taken as expected."""
+
     objective: Literal["cover", "discover", "reconstruct"] = "cover"
     policy: Literal[BASELINES + ACQUISITIONS] | None = None  # type: ignore[valid-type]
     beta: NonNegative | None = None
@@ -168,6 +174,7 @@ class AcquisitionTable(Table):
     threshold: Finite | None = None
     batch: Count = 1
     cost_weight: NonNegative = 0.0
+    pipelined: bool = False
 
 
 class StartTable(Table):
@@ -200,8 +207,12 @@ class BudgetTable(Table):
 
 
 class RunTable(Table):
+    """device: "cuda" or "cuda:N" runs networks and surrogate on a CUDA device, and is refused where one of them cannot;
+    "auto" runs networks on one where there is one, and the surrogate on the CPU
+    """
+
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")] = "auto"
     out: str | None = None
     replay: bool = False
 

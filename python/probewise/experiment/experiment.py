@@ -109,9 +109,16 @@ class Experiment(Shown):
         return self._summary
 
     def run(self) -> Summary:
-        """All steps to the end."""
-        for _ in self:
-            pass
+        """All steps to the end.
+
+        Callbacks hear of a step while the next sub-scan runs already, so that the beam does not wait for the journal
+        or for them; `stop` and `pause` in a callback take effect after that sub-scan.
+        """
+        try:
+            while self._step(self._may_go_on) is not None:
+                pass
+        finally:
+            self.close()
         if self._summary is None:
             raise Error("the run was closed before it ended")
         return self._summary
@@ -124,20 +131,31 @@ class Experiment(Shown):
             self.close()
 
     def step(self) -> Step | None:
-        """One sub-scan from choice to journal; None when the run has ended, and `summary` says why."""
+        """One sub-scan from choice to journal; None when the run has ended, and `summary` says why.
+
+        On return nothing is being scanned and the beam is where `instrument.idle` says.
+        """
+        return self._step(lambda: False)
+
+    def _step(self, ahead: Callable[[], bool]) -> Step | None:
         if self._summary is not None:
             return None
         try:
             if self._loop is None:
                 self._loop = Loop(self.configuration, self._open(), self._events.emit, self._hooks.confirm)
-            self._running.wait()
-            step = self._loop.step() if self._asked_to_stop is None else None
+            if not self._loop.scanning:
+                self._running.wait()
+            wanted = self._asked_to_stop is None or self._loop.scanning
+            step = self._loop.step(ahead=ahead) if wanted else None
             if step is None:
                 self._finish(self._loop)
         except BaseException:
             self.close()
             raise
         return step
+
+    def _may_go_on(self) -> bool:
+        return self._running.is_set() and self._asked_to_stop is None
 
     def on(self, event: str, callback: Callable[[Any], None]) -> None:
         """Call back at "start", "survey", "step", "fit", "notice", "stop", "frame" or "stage", on the loop's thread.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from probewise.experiment.config import Configuration
+from probewise.experiment.devices import device_used
 from probewise.experiment.durable import replace_text
 from probewise.experiment.journal import Journal
 from probewise.experiment.opening import Opened
@@ -39,6 +40,7 @@ def write_summary(
         target=target,
         ssim=ssim,
         full_raster_ns=opened.source.full_raster_ns,
+        device=device_used(opened.networks.table, opened.learner.belief.gp.device),
         models=opened.networks.table,
         notices=opened.noticed,
         wall_s=elapsed_ns * 1e-9,

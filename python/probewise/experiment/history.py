@@ -54,14 +54,14 @@ class History:
     def states(self) -> IntArray:
         """(sites,) SiteState; the last outcome of a site counts."""
         states = np.where(self.excluded, SiteState.EXCLUDED, SiteState.FREE).astype(np.int64)
-        for step in self.steps:
-            states[step.site] = step.state
+        sites = np.fromiter((step.plan.site for step in self.steps), dtype=np.int64, count=len(self.steps))
+        states[sites] = np.fromiter((step.state for step in self.steps), dtype=np.int64, count=len(self.steps))
         return states
 
     @property
     def measured(self) -> IntArray:
         """(n,) measured sites in order."""
-        return np.array([step.site for step in self.steps if step.state is SiteState.MEASURED], dtype=np.int64)
+        return np.array([step.plan.site for step in self.steps if step.state is SiteState.MEASURED], dtype=np.int64)
 
     @property
     def exposed(self) -> list[StepRecord]:

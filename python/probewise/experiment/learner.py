@@ -8,19 +8,23 @@ hyper-parameters along instead of fitting them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from probewise.errors import ConfigurationError
 from probewise.experiment.belief import Belief, FitRecord
 from probewise.experiment.config import FEWEST_TO_FIT, Configuration
 from probewise.experiment.describer import Describer, Scalarized
+from probewise.experiment.refit import Basis, Refit, fit_basis
+from probewise.experiment.telling import Seen, tell, tell_anew
 from probewise.experiment.trend import FOLLOWED
-from probewise.types import Description, FloatArray, IntArray
+from probewise.types import Description, FloatArray
 
 NO_VALUE = "a site gave no finite value in any window: it counts as measured and the surrogate is told nothing there"
+
+Asked: TypeAlias = Literal["", "fit", "basis"]
 
 
 @dataclass(frozen=True)
@@ -29,34 +33,48 @@ class Lesson:
 
     value  of the site, None while there is no basis
     basis  state and report of a new basis, None when it stayed
-    fit    of the surrogate, None when it was not due
+    fit    of the surrogate that was taken, None when none was due
+    asked  what is to be fitted beside the loop and taken `surrogate.fit_delay` frames later: the surrogate, or the
+           basis and then the surrogate
     """
 
     value: float | None
-    basis: tuple[dict[str, Any], dict[str, Any]] | None = None
+    basis: Basis | None = None
     fit: FitRecord | None = None
     notices: tuple[str, ...] = ()
-
-
-@dataclass
-class Seen:
-    """A measured frame, without its pixels. told: it gave a finite value and the surrogate knows it."""
-
-    site: int
-    description: Description
-    told: bool = False
-    residual: FloatArray | None = None
+    asked: Asked = ""
 
 
 class Learner:
-    def __init__(self, describer: Describer, belief: Belief, configuration: Configuration, start_sites: int) -> None:
+    """second  makes another describer like `describer`, for fits of the basis beside the loop; None waits for them"""
+
+    def __init__(
+        self,
+        describer: Describer,
+        belief: Belief,
+        configuration: Configuration,
+        start_sites: int,
+        second: Callable[[], Describer] | None = None,
+    ) -> None:
         self.describer = describer
         self.belief = belief
         self.seen: list[Seen] = []
-        self._configuration = configuration
         self.start_sites = start_sites
+        self._configuration = configuration
+        self._second = second
         self._since_basis = 0
         self._since_fit = 0
+        self._refit: Refit | None = None
+
+    def go_on(self) -> None:
+        """Begin the fit that was asked for, if there is one."""
+        if self._refit is not None:
+            self._refit.start()
+
+    def close(self) -> None:
+        """Wait for a fit that runs: no thread of ours outlives the run."""
+        if self._refit is not None:
+            self._refit.wait()
 
     @property
     def values(self) -> FloatArray | None:
@@ -71,39 +89,87 @@ class Learner:
         self.seen.append(Seen(site, description))
         self._since_basis += 1
         self._since_fit += 1
+        if self.describer.fitted:
+            tell(self.describer, self.belief, self.seen[-1])
+        if again is None:
+            basis, fit, asked = self._fit(notices)
+        else:
+            basis, fit, asked = self._fit_again(again)
         value: float | None = None
         if self.describer.fitted:
-            value = self._tell(self.seen[-1])
-        basis = self._basis(notices) if again is None else self._basis_again(again.basis)
-        if basis is not None:
-            value = self._value(self.seen[-1])
-        if value is None and self.describer.fitted:
-            notices.append(NO_VALUE)
-        fit = self._fit(basis is not None, notices) if again is None else self._fit_again(again.fit)
-        return Lesson(value, basis, fit, tuple(notices))
+            value = self.describer.value(description)
+            if not math.isfinite(value):
+                value = None
+                notices.insert(0, NO_VALUE)
+        return Lesson(value, basis, fit, tuple(notices), asked)
 
-    def _tell(self, seen: Seen) -> float | None:
-        """Tell the surrogate one frame's values; None when it has no finite one."""
-        seen.residual = np.asarray(self.describer.residual(seen.description))
-        values, candidates = self._located(seen)
-        seen.told = len(values) > 0
-        if seen.told:
-            own = self.describer.variance(seen.description) if isinstance(self.describer, Scalarized) else None
-            self.belief.tell(seen.site, candidates, values, own)
-        return self._value(seen)
+    def _fit(self, notices: list[str]) -> tuple[Basis | None, FitRecord | None, Asked]:
+        """What is taken with this frame, and what is asked for. What is first of its kind is waited for."""
+        delay = self._configuration.surrogate.fit_delay
+        basis: Basis | None = None
+        fit: FitRecord | None = None
+        asked: Asked = ""
+        if self._refit is not None and len(self.seen) >= len(self._refit.seen) + delay:
+            self._refit.finish()
+            notices.extend(self._refit.notices)
+            basis, fit = self._take(self._refit)
+        if not (self._refit is not None and self._refit.of_basis) and self._basis_due():
+            if self.describer.fitted and delay and self._second is not None:
+                if self._refit is None:
+                    asked = "basis"
+                    self._ask(asked)
+            else:
+                basis, said = fit_basis(self.describer, self.seen, self._configuration)
+                notices.extend(said)
+                self._new_basis()
+                fit = self._fit_now()
+        if self._refit is None and self._fit_due():
+            if self.belief.last_fit is None or not delay:
+                fit = self._fit_now()
+            else:
+                asked = "fit"
+                self._ask(asked)
+        if fit is not None:
+            notices.extend(_remarks(fit))
+        return basis, fit, asked
 
-    def _value(self, seen: Seen) -> float | None:
-        value = self.describer.value(seen.description)
-        return value if math.isfinite(value) else None
-
-    def _located(self, seen: Seen) -> tuple[FloatArray, IntArray]:
-        """Finite values and candidates of one frame: its own value, or those of its windows on a finer lattice."""
-        if self.belief.candidates.refine == 1 and not isinstance(self.describer, Scalarized):
-            values, centres = np.array([self.describer.value(seen.description)]), np.full((1, 2), 0.5)
+    def _fit_again(self, again: Lesson) -> tuple[Basis | None, FitRecord | None, Asked]:
+        refit = self._refit
+        if refit is not None and (again.basis is not None if refit.of_basis else again.basis is None and again.fit):
+            refit.put_back(again.basis, again.fit)
+            self._take(refit)
         else:
-            values, centres = self.describer.told(seen.description)
-        finite = np.isfinite(values)
-        return values[finite], self.belief.candidates.nearest(seen.site, centres[finite])
+            if again.basis is not None:
+                self.describer.restore(again.basis[0])
+                self._new_basis()
+            if again.fit is not None:
+                self._since_fit = 0
+                self.belief.apply(again.fit)
+        if again.asked:
+            self._ask(again.asked)
+        return again.basis, again.fit, again.asked
+
+    def _ask(self, what: Asked) -> None:
+        self._since_fit = 0
+        if what == "basis":
+            assert self._second is not None
+            state = self.describer.state()
+            self._refit = Refit(self.belief, self.seen, self._configuration, self._second, state)
+        else:
+            self._refit = Refit(self.belief, self.seen, self._configuration)
+
+    def _take(self, refit: Refit) -> tuple[Basis | None, FitRecord | None]:
+        """Go on from what was fitted, and tell it the frames since."""
+        since = self.seen[len(refit.seen) :]
+        self.belief.take_over(refit.belief, with_values=refit.basis is not None)
+        if refit.basis is not None:
+            self.describer.restore(refit.basis[0])
+            self.seen[: len(refit.seen)] = refit.seen
+            self._since_basis = len(since)
+            for one in since:
+                tell(self.describer, self.belief, one)
+        self._refit = None
+        return refit.basis, refit.fit
 
     def _basis_due(self) -> bool:
         if isinstance(self.describer, Scalarized):
@@ -114,63 +180,30 @@ class Learner:
         recent = [seen.residual for seen in newest if seen.residual is not None]
         return self.describer.needs_refit(recent)
 
-    def _basis(self, notices: list[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        if not self._basis_due():
-            return None
-        try:
-            report = self.describer.fit([seen.description for seen in self.seen], seed=self._configuration.run.seed)
-        except ValueError as error:  # the rule finds nothing in what was measured
-            raise ConfigurationError(f"component.by is {self._configuration.component.by!r}: {error}") from error
-        notices.extend(report.notices)
-        self._take_basis()
-        return self.describer.state(), _plain(report)
-
-    def _basis_again(
-        self, basis: tuple[dict[str, Any], dict[str, Any]] | None
-    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        if basis is not None:
-            self.describer.restore(basis[0])
-            self._take_basis()
-        return basis
-
-    def _take_basis(self) -> None:
-        """Value everything seen with the new basis, and tell it."""
+    def _new_basis(self) -> None:
+        self.close()  # what was asked for is a fit of the old values
+        self._refit = None
         self._since_basis = 0
-        old = [seen for seen in self.seen if seen.told]
-        if old:
-            located = [self._located(seen) for seen in old]
-            self.belief.replace([candidates for _, candidates in located], [values for values, _ in located])
-        for seen in self.seen:
-            if seen.told:
-                seen.residual = np.asarray(self.describer.residual(seen.description))
-            else:
-                self._tell(seen)
-        self.belief.standardise()
+        tell_anew(self.describer, self.belief, self.seen)
 
-    def _fit(self, new_basis: bool, notices: list[str]) -> FitRecord | None:
+    def _fit_due(self) -> bool:
         first = self.belief.last_fit is None and len(self.belief.told) >= max(self.start_sites, FEWEST_TO_FIT)
-        due = new_basis or first or self._since_fit >= self._configuration.surrogate.fit_every
-        if not due or len(self.belief.told) < FEWEST_TO_FIT:
+        due = first or self._since_fit >= self._configuration.surrogate.fit_every
+        return due and len(self.belief.told) >= FEWEST_TO_FIT
+
+    def _fit_now(self) -> FitRecord | None:
+        if len(self.belief.told) < FEWEST_TO_FIT:
             return None
         self._since_fit = 0
-        record = self.belief.fit()
-        if record.slope:
-            notices.append(FOLLOWED)
-        if record.doubt:
-            notices.append(record.doubt)
-        elif record.weakness:
-            notices.append(record.weakness)
-        elif record.at_upper_bound:
-            notices.append(f"the surrogate's fit stopped at the upper bound of its {record.at_upper_bound[0]}")
-        return record
-
-    def _fit_again(self, fit: FitRecord | None) -> FitRecord | None:
-        if fit is not None:
-            self._since_fit = 0
-            self.belief.apply(fit)
-        return fit
+        return self.belief.fit()
 
 
-def _plain(report: Any) -> dict[str, Any]:
-    """A report as tables of plain values and arrays."""
-    return {name: getattr(report, name) for name in report.__dataclass_fields__ if name != "notices"}
+def _remarks(record: FitRecord) -> list[str]:
+    remarks = [FOLLOWED] if record.slope else []
+    if record.doubt:
+        remarks.append(record.doubt)
+    elif record.weakness:
+        remarks.append(record.weakness)
+    elif record.at_upper_bound:
+        remarks.append(f"the surrogate's fit stopped at the upper bound of its {record.at_upper_bound[0]}")
+    return remarks

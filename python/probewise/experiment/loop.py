@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from probewise.errors import ConfigurationError, InstrumentError, ScanError
@@ -43,8 +43,23 @@ class Shot:
         return self.measurement if isinstance(self.measurement, Frame) else None
 
 
+@dataclass
+class Flight:
+    """A scan that the instrument has; `wait` gives its measurement."""
+
+    plan: Plan
+    dose: ScanDose
+    idle_ns: int
+    wait: Callable[[], Measurement]
+    watch: Stopwatch
+    handed_ns: int
+
+
 class Loop:
-    """The state between two steps. `emit(event, value)` tells whoever listens; `stop_reason` is set at the end."""
+    """The state between two steps. `emit(event, value)` tells whoever listens; `stop_reason` is set at the end.
+
+    The queue holds the sites that wait for their turn, the one that is being scanned first.
+    """
 
     def __init__(
         self,
@@ -57,12 +72,13 @@ class Loop:
         self.stop_reason: str | None = None
         self._configuration = configuration
         self._budget = configuration.budget
+        self._pipelined = configuration.acquisition.pipelined
         self._emit = emit
         self._confirm = confirm
         self._queue: deque[Plan] = deque(opened.queue)
+        self._flight: Flight | None = None
         self._barred: set[int] = set()
         self._last_pixel_ns: int | None = None
-        self._idle_ns = 0
         self._elapsed_before_ns = opened.history.elapsed_ns
         self._started_ns = time.monotonic_ns()
 
@@ -71,22 +87,48 @@ class Loop:
         """Wall time of the run, earlier segments included."""
         return self._elapsed_before_ns + time.monotonic_ns() - self._started_ns
 
-    def step(self) -> Step | None:
-        """One sub-scan from choice to journal; None when the run has come to its end."""
-        watch = Stopwatch()
-        plan = self._next_plan(watch)
-        if plan is None:
+    @property
+    def scanning(self) -> bool:
+        """Whether the scan of the next step runs already."""
+        return self._flight is not None
+
+    def step(self, *, ahead: Callable[[], bool] = lambda: False) -> Step | None:
+        """One sub-scan from choice to journal; None when the run has come to its end.
+
+        ahead  asked when the next site is known: may its scan be handed over before this step is in the journal?
+        """
+        flight = self._flight if self._flight is not None else self._launch(Stopwatch())
+        self._flight = None
+        if flight is None:
             return None
-        self._decide_on_unfamiliar()
+        if self._pipelined and len(self._queue) == 1:
+            self._choose(flight.watch)
         try:
-            shot = self._shoot(plan, watch)
+            shot = self._land(flight)
         except Aborted:
             return None
+        record = self._record(flight, shot)
+        checkpoint = self.opened.source.checkpoint()
+        if self._pipelined and self._queue:
+            self._launch_ahead(ahead)
         description, lesson = None, None
         if shot.state is SiteState.MEASURED:
-            description = self._describe(shot, watch)
-            lesson = self._learn(plan, shot, description, watch)
-        return self._commit(plan, shot, description, lesson, watch)
+            description = self._describe(shot, flight.watch)
+            lesson = self._learn(flight.plan, shot, description, flight.watch)
+        notices = self.opened.take_notices()
+        queue = list(self._queue)
+        failure = None
+        if self._flight is None:
+            try:
+                self._launch_ahead(ahead)
+            except Exception as error:  # noqa: BLE001  raised once this step, which is measured, is written
+                failure = error
+        self.opened.learner.go_on()
+        record = self._commit(record, shot, description, lesson, queue, checkpoint, notices)
+        step = self._tell(record, shot, lesson, notices)
+        if failure is not None:
+            raise failure
+        return step
 
     def _decide_on_unfamiliar(self) -> None:
         """Before another frame that the networks were not made for is taken, somebody looks at the last ones."""
@@ -124,13 +166,16 @@ class Loop:
     def _choose(self, watch: Stopwatch) -> bool:
         """Put the next sites into the queue; False when there are none or the objective is reached."""
         opened = self.opened
+        pending = [plan.site for plan in self._queue]
         taken = opened.history.states != SiteState.FREE
-        taken[list(self._barred)] = True
+        taken[[*self._barred, *pending]] = True
         if taken.all():
             self.stop_reason = "budget: max_e_per_A2" if self._barred else "every site was visited"
             return False
         with watch("acquire"):
-            choice = opened.chooser.choose(opened.history, taken)
+            choice = opened.chooser.choose(opened.history, taken, pending)
+        for text in opened.learner.belief.gp.notices:
+            opened.notice(text)
         if choice.reached is not None:
             if not self._budget.given:
                 self.stop_reason = choice.reached
@@ -145,18 +190,39 @@ class Loop:
         self._queue.extend(choice.plans)
         return True
 
-    def _shoot(self, plan: Plan, watch: Stopwatch) -> Shot:
-        """Book the dose, scan, and judge the frame."""
+    def _launch_ahead(self, allowed: Callable[[], bool]) -> None:
+        """Hand the next scan over while the last step is still being worked on, unless something has to come first."""
         opened = self.opened
+        if allowed() and opened.watch.question() is None and opened.history.bad_running < MAX_BAD_RUNNING:
+            self._flight = self._launch(Stopwatch())
+
+    def _launch(self, watch: Stopwatch) -> Flight | None:
+        """Book the dose of the next scan and hand it to the instrument; None when the run has come to its end."""
+        opened = self.opened
+        plan = self._next_plan(watch)
+        if plan is None:
+            return None
+        self._decide_on_unfamiliar()
         dose = opened.source.dose(plan.site)
         opened.recorder.reserve(len(opened.history.steps), plan.site, dose)
         self._emit("stage", "reserved")
-        self._idle_ns = self._rested_ns()
+        handed_ns = time.perf_counter_ns()
+        idle_ns = self._rested_ns(handed_ns)
         if self._last_pixel_ns is not None:
-            watch.ms["decision"] = (time.perf_counter_ns() - self._last_pixel_ns) * 1e-6
+            watch.ms["decision"] = (handed_ns - self._last_pixel_ns) * 1e-6
         try:
-            with watch("scan"):
-                measurement = opened.source.acquire(plan.site)
+            wait = opened.source.begin(plan.site)
+        except ConfigurationError as error:
+            wait = _refused(error)
+        return Flight(plan, dose, idle_ns, wait, watch, handed_ns)
+
+    def _land(self, flight: Flight) -> Shot:
+        """Wait for a scan, and judge the frame."""
+        opened, plan, dose, watch = self.opened, flight.plan, flight.dose, flight.watch
+        last_pixel_ns = None
+        try:
+            measurement = flight.wait()
+            last_pixel_ns = opened.source.last_pixel_ns
         except ConfigurationError as error:  # refused before the beam moved
             if not opened.history.steps:
                 raise
@@ -168,7 +234,8 @@ class Loop:
             opened.notice(f"step {len(opened.history.steps)}: {error}")
             return Shot(SiteState.REJECTED, None, dose, {"reasons": [str(error)]})
         finally:
-            self._last_pixel_ns = time.perf_counter_ns()
+            self._last_pixel_ns = last_pixel_ns or time.perf_counter_ns()
+            watch.ms["scan"] = (self._last_pixel_ns - flight.handed_ns) * 1e-6
         watch.split("scan", "vendor", dose.duration_ns * 1e-6 if dose.duration_ns else 0.0)
         self._emit("stage", "scanned")
         if isinstance(measurement, Frame):
@@ -180,18 +247,41 @@ class Loop:
         state = SiteState.REJECTED if quality["reasons"] else SiteState.MEASURED
         return Shot(state, measurement, dose, quality)
 
-    def _rested_ns(self) -> int:
+    def _rested_ns(self, until_ns: int) -> int:
         """Time since the last pixel that the beam rested on the specimen; none where it is blanked or simulated."""
         table = self._configuration.instrument
         if table.idle == "blank" or self._last_pixel_ns is None or not (table.realtime or self.opened.source.real):
             return 0
-        return time.perf_counter_ns() - self._last_pixel_ns
+        return until_ns - self._last_pixel_ns
+
+    def _record(self, flight: Flight, shot: Shot) -> StepRecord:
+        """Put the scan into the history: what is chosen next has to know of it, whatever its frame will say."""
+        history, plan = self.opened.history, self._queue.popleft()
+        if shot.state is SiteState.REJECTED and plan.attempt < self._configuration.sites.retries:
+            self._queue.appendleft(plan.again())
+        current_pA = self._configuration.current_pA or 0.0
+        record = StepRecord(
+            step=len(history.steps),
+            plan=plan,
+            state=shot.state,
+            value=None,
+            duration_ns=shot.dose.duration_ns,
+            electrons=(shot.dose.electrons or 0.0) + electrons(flight.idle_ns, current_pA),
+            fluence_e_per_A2=shot.dose.fluence_e_per_A2 or 0.0,
+            elapsed_ns=self.elapsed_ns,
+            idle_ns=flight.idle_ns,
+            timings_ms=flight.watch.ms,
+        )
+        history.steps.append(record)
+        return record
 
     def _describe(self, shot: Shot, watch: Stopwatch) -> Description:
         with watch("describe"):
             description = self.opened.learner.describer.describe(shot.measurement)
         for text in description.notices:
             self.opened.notice_kind(text)
+        for text in self.opened.networks.notices:  # a network that lost its device says so in the frame it happened in
+            self.opened.notice(text)
         unfamiliar = self.opened.watch.frame_done()
         if unfamiliar is not None:
             self.opened.notice_kind(unfamiliar)
@@ -202,46 +292,37 @@ class Loop:
         self.opened.newest = shot.frame
         with watch("surrogate"):
             lesson = self.opened.learner.learn(plan.site, description)
-        for text in lesson.notices:
+        for text in (*lesson.notices, *self.opened.learner.belief.gp.notices):
             self.opened.notice(text)
         self._emit("stage", "learnt")
         return lesson
 
     def _commit(
-        self, plan: Plan, shot: Shot, description: Description | None, lesson: Lesson | None, watch: Stopwatch
-    ) -> Step:
+        self,
+        record: StepRecord,
+        shot: Shot,
+        description: Description | None,
+        lesson: Lesson | None,
+        queue: list[Plan],
+        checkpoint: dict[str, int],
+        notices: tuple[str, ...],
+    ) -> StepRecord:
         """Write the step; only then does it count."""
-        opened = self.opened
-        queue = list(self._queue)[1:]
-        if shot.state is SiteState.REJECTED and plan.attempt < self._configuration.sites.retries:
-            queue.insert(0, plan.again())
-        record = StepRecord(
-            step=len(opened.history.steps),
-            plan=plan,
-            state=shot.state,
-            value=None if lesson is None else lesson.value,
-            duration_ns=shot.dose.duration_ns,
-            electrons=(shot.dose.electrons or 0.0) + electrons(self._idle_ns, self._configuration.current_pA or 0.0),
-            fluence_e_per_A2=shot.dose.fluence_e_per_A2 or 0.0,
-            elapsed_ns=self.elapsed_ns,
-            idle_ns=self._idle_ns,
-            timings_ms=watch.ms,
-        )
-        notices = opened.take_notices()
-        opened.recorder.write_step(
+        value = None if lesson is None else lesson.value
+        record = replace(record, value=value, elapsed_ns=self.elapsed_ns)
+        self.opened.history.steps[record.step] = record
+        self.opened.recorder.write_step(
             record,
             frame=shot.frame,
             description=description,
             lesson=lesson,
             queue=queue,
-            checkpoint=opened.source.checkpoint(),
+            checkpoint=checkpoint,
             quality=shot.quality,
             notices=notices,
         )
-        self._queue = deque(queue)
-        opened.history.steps.append(record)
         self._emit("stage", "committed")
-        return self._tell(record, shot, lesson, notices)
+        return record
 
     def _tell(self, record: StepRecord, shot: Shot, lesson: Lesson | None, notices: tuple[str, ...]) -> Step:
         for text in notices:
@@ -263,3 +344,10 @@ class Loop:
         if self.opened.history.bad_running >= MAX_BAD_RUNNING:
             raise InstrumentError(f"{MAX_BAD_RUNNING} bad frames running, the last: {'; '.join(notices) or 'rejected'}")
         return step
+
+
+def _refused(error: ConfigurationError) -> Callable[[], Measurement]:
+    def wait() -> Measurement:
+        raise error
+
+    return wait

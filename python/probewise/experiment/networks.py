@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from probewise.errors import ConfigurationError, ModelError
 from probewise.experiment.config import Configuration
+from probewise.experiment.devices import network_device
 
 if TYPE_CHECKING:
     from probewise.inference import Model
@@ -123,7 +124,7 @@ def open_networks(configuration: Configuration) -> Networks:
             f'["atoms", NAME] (--model atoms --model NAME) with NAME one of {", ".join(encoders)} or a .onnx file'
         )
     opened: dict[str, list[Model]] = {"atoms": [], "segments": [], "encoder": [], "decoder": []}
-    device = "cpu" if configuration.run.device == "auto" else configuration.run.device
+    device = network_device(configuration)
     for name in (*(table.models or SHIPPED[table.workflow]), *_decoders(configuration)):
         model = load_model(name, device=device)
         opened[model.card.kind].append(model)

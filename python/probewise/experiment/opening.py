@@ -17,6 +17,7 @@ from probewise.errors import ConfigurationError, StorageError
 from probewise.experiment.belief import Belief
 from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Describer, chosen_component, make_describer, told_value
+from probewise.experiment.devices import check_device
 from probewise.experiment.durable import replace_text
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.hooks import Hooks
@@ -106,6 +107,7 @@ class Opened:
         try:
             self.source.close()
         finally:
+            self.learner.close()
             self.recorder.journal.close()
 
 
@@ -212,6 +214,7 @@ def _reopen(
             opened = _assemble(configuration, described, recorder, source, record, frame, recorder.notices())
             opened.history.steps.extend(recorder.steps())
             replay(recorder, opened.history.steps, opened.learner)
+            opened.learner.go_on()
             opened.requalify()
             tail = recorder.tail()
             opened.queue = tail[0] if tail else []
@@ -248,8 +251,8 @@ class _Asking:
     def __call__(self, values: FloatArray) -> int:
         opened = self.opened
         assert opened is not None
-        numbers = [self._recorder.frame_number(step.step) for step in opened.history.steps
-                   if step.state is SiteState.MEASURED]  # fmt: skip
+        journalled = opened.history.steps[:-1]  # the last is being learnt
+        numbers = [self._recorder.frame_number(step.step) for step in journalled if step.state is SiteState.MEASURED]
         frames = [self._recorder.journal.frame(number) for number in numbers if number is not None]
         if opened.newest is not None:  # measured, not yet journalled
             frames.append(opened.newest)
@@ -258,14 +261,20 @@ class _Asking:
 
 
 def assemble_learner(
-    configuration: Configuration, sites: Sites, describer: Any, start_sites: int, *, survey: Frame | None
+    configuration: Configuration,
+    sites: Sites,
+    describer: Describer,
+    second: Callable[[], Describer] | None,
+    *,
+    survey: Frame | None,
+    device: str = "cpu",
 ) -> Learner:
     from probewise.acquisition import objective
 
     offset = objective(configuration.acquisition.objective).offset
     candidates = Candidates.over(sites, configuration.refine)
-    belief = Belief(candidates, configuration.surrogate, offset, brightness(survey, candidates))
-    return Learner(describer, belief, configuration, start_sites)
+    belief = Belief(candidates, configuration.surrogate, offset, brightness(survey, candidates), device)
+    return Learner(describer, belief, configuration, 0, second)
 
 
 @dataclass(frozen=True)
@@ -273,6 +282,7 @@ class _Described:
     """What turns measurements into values, and what it needs."""
 
     describer: Describer
+    second: Callable[[], Describer] | None
     networks: Networks
     watch: Watch
     asking: _Asking | None
@@ -282,6 +292,7 @@ def _described(
     configuration: Configuration, hooks: Hooks, recorder: Recorder, source: LiveSource | ReplaySource
 ) -> _Described:
     """What will turn measurements into values; refused before the survey where it cannot be made."""
+    check_device(configuration)
     told = isinstance(source, ReplaySource) and source.told
     described = configuration.measure.kind == "frame" and hooks.scalarize is None and not told
     component: Any = chosen_component(configuration, hooks.component, hooks.ask) if described else None
@@ -291,8 +302,13 @@ def _described(
         networks.check_frames(source.shape, source.pixel_nm)
     scalarize = told_value if told else hooks.scalarize
     watch = Watch(asks=configuration.descriptor.on_unfamiliar == "ask", noticed=recorder.notices())
-    describer = make_describer(configuration, scalarize, asking or component, networks, watch)
-    return _Described(describer, networks, watch, asking)
+
+    def make() -> Describer:
+        return make_describer(configuration, scalarize, asking or component, networks, watch)
+
+    # a callable that chooses the component, a person for one, is asked on the loop's own thread
+    second = make if described and not callable(asking or component) else None
+    return _Described(make(), second, networks, watch, asking)
 
 
 def _assemble(
@@ -306,7 +322,9 @@ def _assemble(
 ) -> Opened:
     describer, asking = described.describer, described.asking
     history = History(source.sites, record.excluded, record.duration_ns, record.electrons, record.fluence)
-    learner = assemble_learner(configuration, source.sites, describer, 0, survey=frame)
+    learner = assemble_learner(
+        configuration, source.sites, describer, described.second, survey=frame, device=configuration.run.device
+    )
     chooser = Chooser(
         configuration, source.sites, learner.belief, survey_means=record.site_means, excluded=record.excluded
     )

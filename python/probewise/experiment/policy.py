@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,8 +81,11 @@ class Chooser:
         wanted = max(configuration.start_sites, round(self.objective.space_filling_first * sites.size))
         self.start_sites = min(wanted, free)
 
-    def choose(self, history: History, taken: BoolArray) -> Choice:
-        """Plans for the next sites, never a taken one."""
+    def choose(self, history: History, taken: BoolArray, pending: Sequence[int] = ()) -> Choice:
+        """Plans for the next sites, never a taken one.
+
+        pending  sites that are being scanned or wait for it: their values are believed to be what is expected there
+        """
         from probewise.acquisition import is_flat
 
         step = len(history.steps)
@@ -93,12 +97,15 @@ class Chooser:
         doubt = self._doubt()
         if doubt:
             return Choice([self._spread(taken, step, doubt)])
-        parameters = self._parameters()
-        values = self._evaluate(self._belief.posterior, parameters, step)
+        posterior = self._belief.posterior
+        for site in pending:
+            posterior = posterior.believe(self._middle(site))
+        parameters = self._parameters(posterior)
+        values = self._evaluate(posterior, parameters, step)
         if self.name != "max-std" and is_flat(values[~taken], 1.0):
             return Choice([self._spread(taken, step, "the acquisition is flat")])
-        last = int(measured[-1]) if len(measured) else None
-        sites = self._best(values, parameters, taken, step, last)
+        last = int(pending[-1]) if pending else int(measured[-1]) if len(measured) else None
+        sites = self._best(posterior, values, parameters, taken, step, last)
         mean, std = self._belief.mean, self._belief.std
         plans = [
             Plan(
@@ -139,7 +146,7 @@ class Chooser:
     def _key(self, step: int) -> tuple[int, int]:
         return (self._configuration.run.seed, step)
 
-    def _parameters(self) -> dict[str, float]:
+    def _parameters(self, posterior: Posterior) -> dict[str, float]:
         """All parameters of the policy, in standardised units: those set, the objective's, then the defaults."""
         from probewise.acquisition.choice import policy_parameters
 
@@ -152,20 +159,26 @@ class Chooser:
             given["xi"] = table.xi
         if table.threshold is not None and self.name in ("straddle", "target"):
             given["threshold" if self.name == "straddle" else "low"] = belief.standardised(table.threshold)
-        return policy_parameters(belief.posterior, self.name, given)
+        return policy_parameters(posterior, self.name, given)
 
     def _best(
-        self, values: FloatArray, parameters: dict[str, float], taken: BoolArray, step: int, last: int | None
+        self,
+        posterior: Posterior,
+        values: FloatArray,
+        parameters: dict[str, float],
+        taken: BoolArray,
+        step: int,
+        last: int | None,
     ) -> list[int]:
         """The best `batch` sites, the believed value of each told before the next is chosen."""
         from probewise.acquisition import choose
 
-        table, belief = self._configuration.acquisition, self._belief
+        table = self._configuration.acquisition
         cost = self._travel(last) if table.cost_weight and last is not None else None
-        if belief.candidates.refine == 1:
+        if self._belief.candidates.refine == 1:
             options: dict[str, Any] = dict(parameters)
             sites = choose(
-                belief.posterior,
+                posterior,
                 self.name,
                 q=table.batch,
                 visited=taken,
@@ -175,16 +188,21 @@ class Chooser:
                 **options,
             )
             return [int(site) for site in sites]
-        return self._best_on_finer_lattice(values, parameters, taken.copy(), step, cost)
+        return self._best_on_finer_lattice(posterior, values, parameters, taken.copy(), step, cost)
 
     def _best_on_finer_lattice(
-        self, values: FloatArray, parameters: dict[str, float], taken: BoolArray, step: int, cost: FloatArray | None
+        self,
+        posterior: Posterior,
+        values: FloatArray,
+        parameters: dict[str, float],
+        taken: BoolArray,
+        step: int,
+        cost: FloatArray | None,
     ) -> list[int]:
         """As `choose`, for sites that hold several candidates each."""
         from probewise._core.acquisition import choose_best
 
         table = self._configuration.acquisition
-        posterior: Posterior = self._belief.posterior
         sites: list[int] = []
         for number in range(min(table.batch, int((~taken).sum()))):
             if number:

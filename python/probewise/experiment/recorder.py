@@ -153,6 +153,7 @@ class Recorder:
                             "queue": [plan.as_dict() for plan in queue],
                             "checkpoint": checkpoint,
                             "quality": quality,
+                            "asked": "" if lesson is None else lesson.asked,
                         }
                     ),
                 ),
@@ -270,7 +271,8 @@ class Recorder:
         """What was fitted at a step, to be put back."""
         bases = self.journal.rows("SELECT state, report FROM bases WHERE step = ?", (step,))
         basis = None if not bases else (self.journal.tree(bases[0][0]), self.journal.tree(bases[0][1]))
-        return Lesson(value, basis, self.fit(step))
+        record = json.loads(self.journal.rows("SELECT record FROM steps WHERE step = ?", (step,))[0][0])
+        return Lesson(value, basis, self.fit(step), asked=record.get("asked", ""))
 
     def fit(self, step: int) -> FitRecord | None:
         rows = self.journal.rows("SELECT result FROM fits WHERE step = ?", (step,))

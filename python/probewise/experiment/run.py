@@ -15,7 +15,8 @@ from probewise.errors import StorageError
 from probewise.experiment.baselines import recall_of
 from probewise.experiment.belief import FitRecord
 from probewise.experiment.config import Configuration
-from probewise.experiment.describer import Scalarized, make_describer
+from probewise.experiment.describer import Describer, Scalarized, make_describer
+from probewise.experiment.devices import device_used
 from probewise.experiment.dose import dose_map
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.journal import Journal
@@ -142,6 +143,7 @@ class Run(Shown):
             target=target,
             ssim=ssim,
             full_raster_ns=self.full_raster_ns,
+            device=device_used(self.models, "cuda" if self.configuration.run.device.startswith("cuda") else "cpu"),
             models=self.models,
             notices=self.notices,
             wall_s=self._steps[-1].elapsed_ns * 1e-9 if self._steps else 0.0,
@@ -180,12 +182,13 @@ class Run(Shown):
     def _learner(self) -> Learner:
         """The belief as the run left it: the journal told again."""
         described = self.configuration.measure.kind == "frame" and self._has_features
-        describer = (
-            make_describer(self.configuration, None, "rare", Networks(), Watch(asks=False))
-            if described
-            else Scalarized(_not_measured)
-        )
-        learner = assemble_learner(self.configuration, self.sites, describer, 0, survey=self.survey)
+
+        def make() -> Describer:
+            if not described:
+                return Scalarized(_not_measured)
+            return make_describer(self.configuration, None, "rare", Networks(), Watch(asks=False))
+
+        learner = assemble_learner(self.configuration, self.sites, make(), make, survey=self.survey)
         replay(self._recorder, self._steps, learner)
         return learner
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -28,7 +30,11 @@ Measurement: TypeAlias = Frame | float
 
 
 class Source(Protocol):
-    """What the loop asks of it. `abort` may come from any thread."""
+    """What the loop asks of it. `abort` may come from any thread.
+
+    `begin` hands a scan over and returns; calling what it gives waits for the measurement. In between only `abort` and
+    `close` may come. `last_pixel_ns` is when the last one was read, on `time.perf_counter_ns`.
+    """
 
     name: str
     sites: Sites
@@ -47,7 +53,10 @@ class Source(Protocol):
 
     def survey(self) -> Frame | None: ...
 
-    def acquire(self, site: int) -> Measurement: ...
+    @property
+    def last_pixel_ns(self) -> int: ...
+
+    def begin(self, site: int) -> Callable[[], Measurement]: ...
 
     def checkpoint(self) -> dict[str, int]: ...
 
@@ -174,9 +183,13 @@ class LiveSource:
             return None
         return self._session.acquire(*self._survey, self._configuration.scan.channels)
 
-    def acquire(self, site: int) -> Frame:
+    @property
+    def last_pixel_ns(self) -> int:
+        return self._session.last_pixel_ns
+
+    def begin(self, site: int) -> Callable[[], Frame]:
         scan, context = self.scans(site)
-        return self._session.acquire(scan, context, self._configuration.scan.channels)
+        return self._session.begin(scan, context, self._configuration.scan.channels)
 
     def checkpoint(self) -> dict[str, int]:
         """State of the instrument, read on the thread that owns it."""
@@ -218,6 +231,7 @@ class ReplaySource:
         self.pixel_nm = float(replay.pixel_nm[1])
         self.full_raster_ns = None
         self.saturation: float | None = None
+        self._last_pixel_ns = 0
         self.sites = _replay_sites(replay.shape, replay.corners, replay.window_px, replay.step_px, replay.pixel_nm)
         self.target = None
         if replay.target is not None:
@@ -242,8 +256,17 @@ class ReplaySource:
     def survey(self) -> Frame | None:
         return None
 
-    def acquire(self, site: int) -> Measurement:
-        return self._replay.measure(site)
+    @property
+    def last_pixel_ns(self) -> int:
+        return self._last_pixel_ns
+
+    def begin(self, site: int) -> Callable[[], Measurement]:
+        def measure() -> Measurement:
+            measured = self._replay.measure(site)
+            self._last_pixel_ns = time.perf_counter_ns()
+            return measured
+
+        return measure
 
     def checkpoint(self) -> dict[str, int]:
         return {}

@@ -8,12 +8,14 @@ frame in which nothing is found is judged by its input alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from probewise._core import image as _image
 from probewise.types import Familiarity, Float32Array, FloatArray, IntArray
 
 SMALLEST_PX = 96  # native pixels; home frames are no smaller
@@ -23,11 +25,8 @@ SCATTERED = "scattered"  # group of a frame whose atoms form no lattice
 INPUT = ("shrunk", "grown", "contrast", "skewness", "smooth x", "smooth y", "coarse x", "coarse y", "rows")
 ANSWER = ("doubt", "density", "score", "certainty", "height")
 LATTICE = ("spacing", "spread of the spacing", "neighbour 2", "neighbour 3", "neighbour 4", "neighbour 6")
-_SPREAD = len(INPUT) + len(ANSWER) + 1
 _LATTICE_ATOMS = 20  # of fewer, a small spread says nothing
-_LATTICE_SPREAD = float(np.log(0.25))  # of the middle half of the distances to the nearest atom, relative
-_ASKED = 40  # atoms whose neighbours are looked up
-_COARSE_PX = 4
+_LATTICE_SPREAD = math.log(0.25)  # of the middle half of the distances to the nearest atom, relative
 _LEAST_SHARE = 0.05  # of a class: shares of rare classes have no spread at home
 
 
@@ -64,25 +63,22 @@ def atom_statistics(
         return None
     image, mean, deviation = _of_input(scaled, zoom)
     if len(yx) < FEWEST_ATOMS:
-        return Statistics(NOTHING, image)
-    share = np.bincount(label, minlength=len(names)) / len(yx)
-    doubtful = np.count_nonzero((presence > 0.1) & (presence < 0.9)) / max(int(np.count_nonzero(presence > 0.5)), 1)
-    row, col = np.rint(yx).astype(np.int64).T  # a centroid lies within its map
-    rows, cols = classes.shape[1:]
-    coarse = np.minimum((row / stride).astype(np.int64), rows - 1) * cols
-    coarse += np.minimum((col / stride).astype(np.int64), cols - 1)
-    certainty = float(classes.reshape(len(classes), -1)[:, coarse].max(axis=0).mean())
-    height = (float(scaled[row, col].mean()) - mean) / deviation
+        return Statistics(NOTHING, np.array(image))
+    doubt, certainty, height, near, low, high = _image.answer_statistics(scaled, presence, classes, stride, yx)
     answer = [
-        np.log(doubtful + 1e-3),
-        np.log(len(yx) / scaled.size),
-        score.mean(),
-        np.log(1.001 - certainty),
-        _tamed(height),
+        math.log(doubt + 1e-3),
+        math.log(len(yx) / scaled.size),
+        float(score.mean()),
+        math.log(1.001 - certainty),
+        math.asinh((height - mean) / deviation),
     ]
-    values = np.concatenate([image, answer, _of_lattice(yx), share])
+    nearest = max(near[0], 1e-3)
+    spread = math.log((high - low) / nearest + 0.02)
+    lattice = [math.log(nearest), spread, *(math.log(max(one, 1e-3) / nearest) for one in near[1:])]
+    share = np.bincount(label, minlength=len(names)) / len(yx)
+    values = np.array([*image, *answer, *lattice, *share.tolist()])
     group = _family(names, share)
-    scattered = len(yx) < _LATTICE_ATOMS or values[_SPREAD] > _LATTICE_SPREAD
+    scattered = len(yx) < _LATTICE_ATOMS or spread > _LATTICE_SPREAD
     return Statistics(f"{SCATTERED} {group}" if scattered else group, values)
 
 
@@ -95,44 +91,13 @@ def _family(names: Sequence[str], share: FloatArray) -> str:
     return max(total, key=lambda word: total[word])
 
 
-def _of_input(scaled: Float32Array, zoom: float) -> tuple[FloatArray, float, float]:
+def _of_input(scaled: Float32Array, zoom: float) -> tuple[list[float], float, float]:
     """Values by the names in INPUT, the mean and the standard deviation."""
-    mean = scaled.mean()
-    off = scaled - mean
-    squared = off * off
-    variance = float(squared.mean()) + 1e-12
-    deviation = variance**0.5
-    lines = off.reshape(-1)  # end to end: the last pixel of one is next to the first of the other
-    correlations = [
-        float(np.dot(lines[step:], lines[:-step])) / (lines.size - step) / variance
-        for step in (1, scaled.shape[1], _COARSE_PX, _COARSE_PX * scaled.shape[1])
-    ]
-    skewness = float(np.vdot(squared, off)) / off.size / deviation**3
-    jumps = [float(np.diff(off.mean(axis=axis)).var()) + 1e-8 for axis in (1, 0)]
-    grown = np.log(zoom)  # noise of a frame that was resampled is smoother, differently each way
-    values = [max(-grown, 0.0), max(grown, 0.0), np.log(deviation), _tamed(skewness), *correlations]
-    values.append(np.log(jumps[0] / jumps[1]))
-    return np.array(values), float(mean), deviation
-
-
-def _tamed(value: float) -> float:
-    """Nearly the value where it is small, its logarithm where it is large: bright spots give it a long tail."""
-    return float(np.arcsinh(value))
-
-
-def _of_lattice(yx: FloatArray) -> FloatArray:
-    """Values by the names in LATTICE: distances to the nearest atoms, the farther ones relative to the nearest."""
-    y, x = yx.T.astype(np.float32)
-    step = -(-len(yx) // _ASKED)
-    squared = (y[::step, None] - y) ** 2
-    squared += (x[::step, None] - x) ** 2
-    squared.partition(6, axis=1)
-    nearest = np.sqrt(np.sort(squared[:, :7], axis=1))[:, 1:].astype(np.float64)  # the first is the atom itself
-    nearest.sort(axis=0)
-    asked = len(nearest)
-    low, middle, high = nearest[asked // 4, 0], max(nearest[asked // 2, 0], 1e-3), nearest[3 * asked // 4, 0]
-    farther = np.log(nearest[asked // 2, [1, 2, 3, 5]] / middle)
-    return np.array([np.log(middle), np.log((high - low) / middle + 0.02), *farther])
+    mean, deviation, skewness, correlations, rows = _image.input_statistics(scaled)
+    grown = math.log(zoom)  # noise of a frame that was resampled is smoother, differently each way
+    # asinh is nearly the value where it is small, its logarithm where it is large: bright spots give it a long tail
+    values = [max(-grown, 0.0), max(grown, 0.0), math.log(deviation), math.asinh(skewness), *correlations]
+    return [*values, math.log(rows)], mean, deviation
 
 
 class HomeFrames:
@@ -171,10 +136,10 @@ class HomeFrames:
         mean, whitening, limit = known
         off = frame.values - mean
         white = whitening @ off
-        worst = int(np.argmax(off * (whitening.T @ white)))
+        worst = int((off * (white @ whitening)).argmax())
         name = names_of(self._classes, frame.group)[worst]
         reason = f"{name} is {frame.values[worst]:.3g}, {mean[worst]:.3g} in frames of {frame.group}"
-        return Familiarity(float(np.linalg.norm(white)) / limit, self.rate, reason)
+        return Familiarity(math.sqrt(float(white @ white)) / limit, self.rate, reason)
 
 
 def home_of(classes: Sequence[str], table: Mapping[str, Any] | None) -> HomeFrames | None:

@@ -17,7 +17,7 @@ from probewise.image.familiarity import Statistics, atom_statistics, home_of
 from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
 from probewise.image.refinement import refine_atoms
 from probewise.inference import Card, Model, load_model
-from probewise.types import Atoms, Familiarity, Float32Array, FloatArray, Frame
+from probewise.types import Atoms, BoolArray, Familiarity, Float32Array, FloatArray, Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,7 @@ class AtomFinder:
         self.threshold = threshold
         self.refine = refine
         self.test_amplitudes = test_amplitudes
+        self._is_vacancy: BoolArray = np.array([name == VACANCY for name in self.card.classes], dtype=bool)
         if self.card.kind != "atoms":
             raise ConfigurationError(f"model {self.card.name} is of kind {self.card.kind}, expected atoms")
         for other in self.models[1:]:
@@ -113,10 +114,12 @@ class AtomFinder:
         size = pixel if pixel is not None or native is None else (native.native, native.native)
         dropped = 0
         if self.test_amplitudes and size is not None:
-            kept = stand_out(counts, yx, size) | (np.array([name == VACANCY for name in names])[label])
-            yx, label, score = yx[kept], label[kept], score[kept]
-            share = None if share is None else share[kept]
-            dropped = len(kept) - len(yx)
+            kept = stand_out(counts, yx, size)
+            if not kept.all():
+                kept |= self._is_vacancy[label]
+                yx, label, score = yx[kept], label[kept], score[kept]
+                share = None if share is None else share[kept]
+                dropped = len(kept) - len(yx)
         tested = self.test_amplitudes and share is not None and host_columns(label, names)
         relabelled = None
         if (self.refine and len(yx)) or tested:
@@ -125,8 +128,8 @@ class AtomFinder:
                 before, label = label, labels_by_amplitude(yx, label, share, fitted, counts.shape, names)
                 relabelled = label != before
             if self.refine:
-                there = np.array([name != VACANCY for name in names])[label]  # a vacancy has nothing to be fitted to
-                yx = np.where(there[:, None], _clamp(fitted.yx, counts.shape), yx)
+                nothing = self._is_vacancy[label]  # there is nothing to be fitted to
+                yx = np.where(nothing[:, None], yx, _clamp(fitted.yx, counts.shape))
         return Atoms(yx, label, score, names, familiarity, relabelled, dropped)
 
     def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
@@ -162,7 +165,7 @@ class AtomFinder:
     def _statistics(self, scaled: Float32Array, maps: AtomMaps, atoms: Atoms) -> Statistics | None:
         """Of the maps' own grid, on which the atoms are."""
         classes, stride = (maps.probability, 1.0) if maps.classes is None else (maps.classes, maps.class_stride)
-        presence = maps.probability.max(axis=0)
+        presence = maps.probability[0] if len(maps.probability) == 1 else maps.probability.max(axis=0)
         given = scaled if scaled.shape == presence.shape else resample(scaled, presence.shape)
         return atom_statistics(
             given, 1 / maps.scale[0], presence, classes, self.card.classes, atoms.yx, atoms.label, atoms.score, stride
@@ -177,11 +180,15 @@ class AtomFinder:
         """shape  of the frame that `scaled` was made from"""
         results = [self._run(model, scaled) for model in self.models]
         stride = self.card.outputs[0].stride
-        first = np.stack([result[0] for result in results])
-        classes = np.mean([result[1] for result in results], axis=0) if len(self.card.outputs) == 2 else None
+        mean, deviation, classes = results[0][0], np.zeros(results[0][0].shape, dtype=np.float32), None
+        if len(self.card.outputs) == 2:
+            classes = results[0][1] if len(results) == 1 else np.mean([result[1] for result in results], axis=0)
+        if len(results) > 1:
+            first = np.stack([result[0] for result in results])
+            mean, deviation = first.mean(axis=0), first.std(axis=0)
         return AtomMaps(
-            np.ascontiguousarray(first[0] if len(first) == 1 else first.mean(axis=0)),
-            np.zeros_like(first[0]) if len(first) == 1 else first.std(axis=0),
+            np.ascontiguousarray(mean),
+            deviation,
             None if classes is None else np.ascontiguousarray(classes),
             (stride * shape[0] / scaled.shape[0], stride * shape[1] / scaled.shape[1]),
             self.card.outputs[-1].stride / stride,
@@ -207,4 +214,4 @@ class AtomFinder:
 
 def _clamp(yx: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """Within the outer edges: the last pixel of a coarser grid reaches a little over them."""
-    return np.clip(yx, -0.5, np.array(shape) - 0.5)
+    return np.minimum(np.maximum(yx, -0.5), (shape[0] - 0.5, shape[1] - 0.5))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probewise._core import all_finite
 from probewise._core import image as _image
 from probewise.types import Float32Array, FloatArray, ScanPath, SiteLattice
 
@@ -28,8 +29,8 @@ def check_image(image: object, name: str = "image") -> Float32Array:
         raise TypeError(f"{name} is a {came}, expected a float32 array of shape (rows, cols)")
     if image.ndim != 2 or image.size == 0:
         raise ValueError(f"{name} has shape {image.shape}, expected (rows, cols)")
-    bad = image.size - int(np.count_nonzero(np.isfinite(image)))
-    if bad:
+    if not all_finite(image):
+        bad = image.size - int(np.count_nonzero(np.isfinite(image)))
         raise ValueError(f"{name} holds {bad} values that are not finite, expected none")
     return image
 

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probewise import models
-from probewise.errors import ModelError
+from probewise._core import all_finite
+from probewise.device import parse_device
+from probewise.errors import ConfigurationError, ModelError
 from probewise.inference import runtime
 from probewise.inference.card import MAX_MODEL_BYTES, POSE, Card
 from probewise.inference.deadline import Deadline
@@ -64,8 +67,10 @@ def load_model(
 
     threads     of one call; default PROBEWISE_THREADS or 1. They sleep between calls.
     deadline_s  for loading and for each call
-    device      "cpu", "cuda" or "auto"
+    device      "cpu", "cuda", "cuda:N" or "auto": CUDA where onnxruntime has it and it works
     raises      ModelError when it is refused, ConfigurationError when onnxruntime or the device is not there
+
+    A device that is lost later moves the model to the CPU, where the call is repeated; its notices say so.
     """
     if threads is None:
         threads = runtime.default_threads()
@@ -76,7 +81,11 @@ def load_model(
     provider, notices = runtime.choose_provider(device)
     path = locate(model)
     card, content, _ = read_model(path)
-    return Model(card, content, str(path), provider, notices, threads, deadline_s, may_change=device == "auto")
+    asked = parse_device(device)
+    number = asked if isinstance(asked, int) else 0
+    return Model(
+        card, content, str(path), provider, notices, threads, deadline_s, device_id=number, insists=asked != "auto"
+    )
 
 
 class Model:
@@ -96,18 +105,29 @@ class Model:
         notices: tuple[str, ...],
         threads: int,
         deadline_s: float,
-        may_change: bool,
+        *,
+        device_id: int,
+        insists: bool,
     ) -> None:
         self.card = card
         self.provider = provider
         self.notices = notices
         self._source = source
-        self._content = content if may_change else b""
+        self._content = b"" if provider == runtime.CPU else content  # to go on from where a device is lost
+        self._device_id = device_id
         self._threads = threads
         self._deadline_s = deadline_s
         self._outputs = [output.name for output in card.outputs]
-        self._session = self._open(content)
-        self.run(self._ramp())
+        self._starting = True
+        try:
+            self._session = self._open(content)
+            self.run(self._ramp())
+        except (ConfigurationError, ModelError) as problem:
+            if insists or self.provider == runtime.CPU:
+                raise
+            self._leave_device(f"as CUDA cannot be used: {problem}")
+            self.run(self._ramp())
+        self._starting = False
 
     def run(self, x: Float32Array) -> tuple[Float32Array, ...]:
         """All outputs, in the card's order.
@@ -122,7 +142,7 @@ class Model:
                 raise ModelError(
                     f"{self._source}: output {name!r} is {output.dtype} {output.shape}, expected float32 {shape}"
                 )
-            if not np.isfinite(output).all():
+            if not all_finite(output):
                 raise ModelError(f"{self._source}: output {name!r} holds non-finite numbers")
         return tuple(results)
 
@@ -130,14 +150,56 @@ class Model:
         try:
             return self._call_session(x)
         except ModelError as problem:
-            if not self._content or self.provider == runtime.CPU or isinstance(problem, _Late):
+            if self._starting or self.provider == runtime.CPU or isinstance(problem, _Late):
                 raise
-            self.provider = runtime.CPU
-            self.notices += (f"{self.card.name}: moved to the CPU after an error on CUDA: {problem}",)
-            self._session = self._open(self._content)
+            self._leave_device(f"after an error on CUDA: {problem}")
             return self._call_session(x)
 
+    def _leave_device(self, why: str) -> None:
+        self.provider = runtime.CPU
+        self.notices += (f"{self.card.name}: moved to the CPU {why}",)
+        self._session = self._open(self._content)
+        self._content = b""
+
+    def run_on_device(self, x: object) -> tuple[Any, ...]:
+        """As `run`, for an array where the model runs: nothing but whether the outputs are finite comes to the host.
+
+        x        on CUDA anything that CuPy takes without a copy (CuPy, PyTorch, DeviceArray), else a NumPy array
+        returns  CuPy arrays, which own their memory; NumPy arrays on the CPU
+        raises   as `run`; ModelError too when the device is lost: `run` on the host's frame then goes on on the CPU
+        """
+        on_cpu = self.provider == runtime.CPU
+        module = np if on_cpu else importlib.import_module("cupy")
+        given = module.asarray(x)
+        self._check(given)
+        shapes = self.card.output_shapes(given.shape)
+        results = tuple(module.empty(shape, dtype=np.float32) for shape in shapes)
+        binding = self._session.io_binding()
+        kind = "cpu" if on_cpu else "cuda"
+        name = self.card.input.name
+        binding.bind_input(name, kind, self._device_id, np.float32, given.shape, _address(given, on_cpu))
+        for result, output in zip(results, self._outputs, strict=True):
+            binding.bind_output(output, kind, self._device_id, np.float32, result.shape, _address(result, on_cpu))
+        if not on_cpu:
+            module.cuda.get_current_stream().synchronize()  # the runtime has a stream of its own
+
+        def call(options: ort.RunOptions) -> None:
+            self._session.run_with_iobinding(binding, options)
+            binding.synchronize_outputs()
+
+        self._under_deadline(call)
+        for result, output in zip(results, self._outputs, strict=True):
+            if not bool(module.isfinite(result).all()):
+                raise ModelError(f"{self._source}: output {output!r} holds non-finite numbers")
+        return results
+
     def _call_session(self, x: Float32Array) -> list[Any]:
+        results: list[Any] = self._under_deadline(
+            lambda options: self._session.run(self._outputs, {self.card.input.name: x}, options)
+        )
+        return results
+
+    def _under_deadline(self, call: Callable[[ort.RunOptions], Any]) -> Any:
         options = runtime.new_run_options()
 
         def stop() -> None:
@@ -145,7 +207,7 @@ class Model:
 
         with Deadline(self._deadline_s, stop) as deadline:
             try:
-                results: list[Any] = self._session.run(self._outputs, {self.card.input.name: x}, options)
+                results = call(options)
             except Exception as problem:  # the runtime's exceptions have no common base but this
                 if deadline.expired:
                     raise _Late(f"{self._source}: no result within {self._deadline_s:g} s") from problem
@@ -170,7 +232,7 @@ class Model:
                 raise ValueError(
                     f"x has shape {x.shape}, expected H and W to be multiples of {self.card.input.multiple_of}"
                 )
-        if not np.isfinite(x).all():
+        if not all_finite(x):
             raise ValueError(f"x holds {int((~np.isfinite(x)).sum())} non-finite numbers, expected finite ones")
 
     def _length(self, axis: str) -> int | None:
@@ -192,7 +254,12 @@ class Model:
 
     def _open(self, content: bytes) -> ort.InferenceSession:
         session = runtime.open_session(
-            content, self._source, provider=self.provider, threads=self._threads, deadline_s=self._deadline_s
+            content,
+            self._source,
+            provider=self.provider,
+            threads=self._threads,
+            deadline_s=self._deadline_s,
+            device_id=self._device_id,
         )
         lengths = [self._length(axis) for axis in self.card.input.axes]
         self._check_interface("input", session.get_inputs(), [self.card.input.name], [lengths])
@@ -223,6 +290,10 @@ class Model:
                     raise ModelError(
                         f"{said} has shape {shape}, expected axis {axis} to be {'free' if one is None else one}"
                     )
+
+
+def _address(array: Any, on_cpu: bool) -> int:
+    return int(array.ctypes.data if on_cpu else array.data.ptr)
 
 
 class _Late(ModelError):

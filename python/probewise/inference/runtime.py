@@ -7,6 +7,7 @@ import os
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from probewise.device import parse_device
 from probewise.errors import ConfigurationError, ModelError
 from probewise.inference.deadline import Deadline
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
-DEVICES = ("cpu", "cuda", "auto")
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 INSTALL_CPU = "pip install 'onnxruntime>=1.20,<2'"
 INSTALL_CUDA = "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]>=1.20,<2'"
@@ -23,12 +23,13 @@ INSTALL_CUDA = "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cud
 MAX_ARENA_BYTES = 4 << 30
 _SAME_AS_REQUESTED = 1  # arena_extend_strategy; the default, the next power of two, would waste up to half of the limit
 
+SPINS = False  # a thread that waits for the next call must not hold a core that the loop, a fit or a driver needs
 _SILENT = 4  # log severity: only what ends the process; errors arrive as exceptions
 _OPTIONS = {
     "session.load_model_format": "ONNX",  # otherwise bytes 4 to 7 could make it read another format, unexamined
     "session.use_env_allocators": "1",
-    "session.intra_op.allow_spinning": "0",
-    "session.inter_op.allow_spinning": "0",
+    "session.intra_op.allow_spinning": str(int(SPINS)),
+    "session.inter_op.allow_spinning": str(int(SPINS)),
 }
 # It computes with what the file holds while the session is made, where no deadline reaches (268 million ones: 30 s).
 _DISABLED = ["ConstantFolding"]
@@ -86,19 +87,18 @@ def default_threads() -> int:
 
 def choose_provider(device: str) -> tuple[str, tuple[str, ...]]:
     """The provider for a device, and what there is to say about the choice."""
-    if device not in DEVICES:
-        raise ConfigurationError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
-    if device == "cpu":
+    asked = parse_device(device)
+    if asked == "cpu":
         return CPU, ()
     if CUDA in load_runtime().get_available_providers():
         return CUDA, ()
-    if device == "cuda":
-        raise ConfigurationError(f"device is 'cuda', but this onnxruntime knows no CUDA; type: {INSTALL_CUDA}")
+    if asked != "auto":
+        raise ConfigurationError(f"device is {device!r}, but this onnxruntime knows no CUDA; type: {INSTALL_CUDA}")
     return CPU, ("device auto: the models run on the CPU, this onnxruntime knows no CUDA",)
 
 
 def open_session(
-    content: bytes, source: str, *, provider: str, threads: int, deadline_s: float
+    content: bytes, source: str, *, provider: str, threads: int, deadline_s: float, device_id: int = 0
 ) -> ort.InferenceSession:
     """A session from the bytes of a model; ModelError when the runtime refuses them or is not done in time."""
     ort = load_runtime()
@@ -119,7 +119,11 @@ def open_session(
     with Deadline(deadline_s, stop) as deadline:
         try:
             session = ort.InferenceSession(
-                content, options, providers=[provider], disabled_optimizers=_DISABLED, enable_fallback=0
+                content,
+                options,
+                providers=[(provider, {"device_id": str(device_id)} if provider == CUDA else {})],
+                disabled_optimizers=_DISABLED,
+                enable_fallback=0,
             )
         except Exception as problem:  # the runtime's exceptions have no common base but this
             if deadline.expired:

@@ -176,9 +176,9 @@ class PictureInstrument:
         if self._running is None or self._running.sequence != armed.sequence:
             self._make_safe()
             raise ScanError(f"scan {armed.sequence} does not run (aborted or never started), expected it to")
+        notices = self._view.fill(armed, self._clock_ns, out[0])
         if self._realtime:
             self._wait(armed, timeout_s)
-        notices = self._view.fill(armed, self._clock_ns, out[0])
         with self._lock:
             if self._stop.is_set():
                 raise ScanError(f"scan {armed.sequence} was aborted")

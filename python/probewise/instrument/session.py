@@ -84,6 +84,7 @@ class Session:
         self._capability = Capability.NONE
         self._limits = Limits()
         self._handled: list[signal.Signals] = []
+        self._last_pixel_ns = 0
 
     @property
     def instrument(self) -> Instrument:
@@ -136,10 +137,21 @@ class Session:
                   failed or was aborted, InstrumentError when the instrument hangs: the beam is safe in each case
                   unless the message says otherwise
         """
+        return self.begin(scan, context, channels)()
+
+    def begin(self, scan: Scan, context: Context, channels: Sequence[str]) -> Callable[[], Frame]:
+        """As `acquire`, in two parts: returns as soon as the owner thread has the scan; calling what it gives waits.
+
+        In between nothing else may be asked of the session but `abort` and `close`, which cut the scan.
+        """
         check_request(scan, context, channels, capability=self._capability, limits=self._limits)
         wanted = tuple(channels)
-        frame: Frame = self._run(lambda job: self._scan(job, scan, context, wanted), ScanError)
-        return frame
+        return self._begin(lambda job: self._scan(job, scan, context, wanted), ScanError)
+
+    @property
+    def last_pixel_ns(self) -> int:
+        """When the last frame was read, on `time.perf_counter_ns`; 0 before the first."""
+        return self._last_pixel_ns
 
     def call(self, function: Callable[[], T]) -> T:
         """Run `function` on the thread that owns the hardware (state to journal, a vendor's own setting)."""
@@ -198,6 +210,7 @@ class Session:
             limit_s = DURATION_FACTOR * armed.duration_ns * 1e-9 + self._margin_s
             job.deadline = self._clock() + limit_s
             frame = self._read(armed, out, limit_s, job)
+            self._last_pixel_ns = time.perf_counter_ns()
             job.stage = "end of the scan"
             self._rest()
             return frame
@@ -277,19 +290,11 @@ class Session:
         return result
 
     def _run(self, function: Callable[[Job], Any], failure: type[InstrumentError]) -> Any:
-        if not self._open:
-            raise InstrumentError("the session is not open, expected a call inside its `with` block")
-        if not self._busy.acquire(blocking=False):
-            raise InstrumentError("another thread is using the session, expected one call at a time")
+        self._take()
         try:
-            if not self._watchdog.latest.wait(self._margin_s):
-                raise InstrumentError("an earlier abort has not returned: the beam may be on")
-            if self._job is not None and not self._job.finished.wait(self._margin_s):
-                raise InstrumentError(f"{self._job.stage} of an earlier call has not returned, the instrument hangs")
-            job = self._job = Job(function, self._clock() + self._margin_s)
+            job = self._job = self._new_job(function)
             try:
-                self._watchdog.watch(job)
-                self._owner.put(job)
+                self._hand_over(job)
                 self._wait(job)
             except InstrumentError:
                 raise
@@ -298,12 +303,52 @@ class Session:
                 raise
         finally:
             self._busy.release()
-        error = job.error
-        if error is None:
-            return job.value
-        if isinstance(error, Error) or not isinstance(error, Exception):
-            raise error
-        raise failure(f"{job.stage} failed: {_said(error)}") from error
+        return _outcome(job, failure)
+
+    def _begin(self, function: Callable[[Job], Any], failure: type[InstrumentError]) -> Callable[[], Any]:
+        """`_run` in two parts: what is returned waits."""
+        self._take()
+        try:
+            job = self._job = self._new_job(function)
+            try:
+                self._hand_over(job)
+            except BaseException:
+                self._cancel(job)
+                raise
+        except BaseException:
+            self._busy.release()
+            raise
+
+        def end() -> Any:
+            try:
+                self._wait(job)
+            except InstrumentError:
+                raise
+            except BaseException:
+                self._cancel(job)
+                raise
+            finally:
+                self._busy.release()
+            return _outcome(job, failure)
+
+        return end
+
+    def _take(self) -> None:
+        if not self._open:
+            raise InstrumentError("the session is not open, expected a call inside its `with` block")
+        if not self._busy.acquire(blocking=False):
+            raise InstrumentError("another thread is using the session, expected one call at a time")
+
+    def _new_job(self, function: Callable[[Job], Any]) -> Job:
+        if not self._watchdog.latest.wait(self._margin_s):
+            raise InstrumentError("an earlier abort has not returned: the beam may be on")
+        if self._job is not None and not self._job.finished.wait(self._margin_s):
+            raise InstrumentError(f"{self._job.stage} of an earlier call has not returned, the instrument hangs")
+        return Job(function, self._clock() + self._margin_s)
+
+    def _hand_over(self, job: Job) -> None:
+        self._watchdog.watch(job)
+        self._owner.put(job)
 
     def _wait(self, job: Job) -> None:
         """Return when `job` finished in time; otherwise raise once the beam is safe, within one margin."""
@@ -396,6 +441,15 @@ class Session:
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)  # unwinds the `with` block, where the beam is made safe
+
+
+def _outcome(job: Job, failure: type[InstrumentError]) -> Any:
+    error = job.error
+    if error is None:
+        return job.value
+    if isinstance(error, Error) or not isinstance(error, Exception):
+        raise error
+    raise failure(f"{job.stage} failed: {_said(error)}") from error
 
 
 def _samples(scan: Scan) -> int:

@@ -295,9 +295,10 @@ class SimulatedInstrument:
             self._make_safe()
             raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {expected}")
         counts = out.reshape(1, *scan.shape) if isinstance(scan, RasterROI) else out
+        called = time.monotonic()
+        self._render(armed, counts[0])  # before the wait: the last pixel is there when the scan ends
         if self.realtime:
-            self._wait(running[1] + armed.duration_ns * 1e-9, timeout_s)
-        self._render(armed, counts[0])
+            self._wait(running[1] + armed.duration_ns * 1e-9, called, timeout_s)
         with self._lock:
             if self._running is None:
                 raise ScanError(f"frame {armed.sequence} was aborted")
@@ -316,14 +317,13 @@ class SimulatedInstrument:
             valid=out.size,
         )
 
-    def _wait(self, end: float, timeout_s: float) -> None:
+    def _wait(self, end: float, called: float, timeout_s: float) -> None:
         """Sleep until the scan's scheduled end; a ScanError when aborted, a ScanTimeout when out of time."""
-        left = end - time.monotonic()
-        if self._stop.wait(max(0.0, min(left, timeout_s))):
+        if self._stop.wait(max(0.0, min(end, called + timeout_s) - time.monotonic())):
             raise ScanError("the scan was aborted")
-        if left > timeout_s:
+        if end > called + timeout_s:
             self._make_safe()
-            raise ScanTimeout(f"timeout_s is {timeout_s}, but the scan ends {left:.3g} s from the call")
+            raise ScanTimeout(f"timeout_s is {timeout_s}, but the scan ends {end - called:.3g} s from the call")
 
     def _render(self, armed: Armed, out: Float32Array) -> None:
         scan = armed.scan

@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from probewise._core.surrogate import Engine
+from probewise.device import choose_device, cuda_module, parse_device
 from probewise.shown import Shown, axes_or_new
+from probewise.surrogate.device_engine import DeviceEngine
 from probewise.surrogate.fit import FitResult, fit_hyperparameters, length_unit
 from probewise.types import FloatArray, IntArray, Lattice
 
@@ -28,11 +30,17 @@ class GaussianProcess(Shown):
     mean         prior mean, a constant
     alpha        shape of the rq kernel (large: tends to rbf); the others ignore it
     precision    "float64", or "float32" for V, products and maps; factor and solves are always float64
-    device       "cpu"
-    raises       ValueError or TypeError naming the argument
+    device       "cpu"; "cuda" or "cuda:N" keeps the maps on a device (factor and solves stay with the host); "auto" is
+                 the CPU: from how many candidates a device pays has not been measured
+    raises       ValueError or TypeError naming the argument, ConfigurationError for a device that is not there
+
+    On a device `mean` and `std` are copies, current when read, and `sample` is refused. When the device is lost the
+    call is repeated on the CPU with all that was told; `notices` says so.
 
     A lattice with rbf or a product kernel takes the separable plan: O(n^2) memory, V is never stored. All others
-    keep V, (n, c). A second value at a told candidate is a replicate: a further row of the same covariance.
+    keep V, (n, c). From 131,072 candidates on the separable plan is lazy: a choice looks only at the tiles of the
+    lattice that can hold the best candidate, the others take told values later, and `mean` and `std` bring all up to
+    date and are then copies. A second value at a told candidate is a replicate: a further row of the same covariance.
     Values are never standardised here.
     """
 
@@ -47,12 +55,11 @@ class GaussianProcess(Shown):
         mean: float = 0.0,
         alpha: float = 1.0,
         precision: Literal["float64", "float32"] = "float64",
-        device: Literal["cpu"] = "cpu",
+        device: str = "cpu",
     ) -> None:
         if precision not in ("float64", "float32"):
             raise ValueError(f"precision is {precision!r}, expected 'float64' or 'float32'")
-        if device != "cpu":
-            raise ValueError(f"device is {device!r}, expected 'cpu'")
+        taken = choose_device("cpu" if parse_device(device) == "auto" else device)
         single = precision == "float32"
         if isinstance(candidates, Lattice):
             axes = 2
@@ -66,20 +73,25 @@ class GaussianProcess(Shown):
         scales = _lengthscales(lengthscale, axes)
         numbers = (_number("variance", variance), _number("noise", noise), _number("mean", mean))
         shape = _number("alpha", alpha)
-        if isinstance(candidates, Lattice):
-            self._engine = Engine.lattice(
-                *candidates.shape, *candidates.spacing, kernel, scales, *numbers, shape, single
-            )
-        else:
-            self._engine = Engine.points(candidates, kernel, scales, *numbers, shape, single)
+
+        def make(engine: Any, *where: int) -> Any:
+            settings = (kernel, scales, *numbers, shape, single, *where)
+            if isinstance(candidates, Lattice):
+                return engine.lattice(*candidates.shape, *candidates.spacing, *settings)
+            return engine.points(candidates, *settings)
+
+        self._engine: Engine | DeviceEngine = (
+            make(Engine)
+            if taken.number is None
+            else DeviceEngine(make(cuda_module().Surrogate, taken.number, 0), lambda: make(Engine))
+        )
         self._candidates = candidates
         self._kernel = kernel
         self._mean_constant = numbers[2]
         self._alpha = shape
         self._fitted = False
         self._length_unit: float | None = None
-        self._map_mean = self._engine.mean
-        self._map_std = self._engine.std
+        self._keep_views()
 
     def tell(
         self,
@@ -122,13 +134,16 @@ class GaussianProcess(Shown):
 
     @property
     def mean(self) -> FloatArray:
-        """Posterior mean (c,), a read-only view that `tell` updates; float32 when `precision` is."""
-        return self._map_mean
+        """Posterior mean (c,), a read-only view that `tell` updates; float32 when `precision` is.
+
+        On the lazy plan a copy of the mean as it is now.
+        """
+        return self._engine.mean if self._map_mean is None else self._map_mean
 
     @property
     def std(self) -> FloatArray:
-        """Posterior standard deviation (c,) of the latent function, without noise; a view like `mean`."""
-        return self._map_std
+        """Posterior standard deviation (c,) of the latent function, without noise; a view or copy like `mean`."""
+        return self._engine.std if self._map_std is None else self._map_std
 
     def set_values(self, values: FloatArray) -> None:
         """Replace all told values (n,), in the order told, and keep the factor and the noise of each."""
@@ -198,17 +213,16 @@ class GaussianProcess(Shown):
         copy = GaussianProcess.__new__(GaussianProcess)
         copy.__dict__.update(self.__dict__)
         copy._engine = self._engine.copy()
-        copy._map_mean = copy._engine.mean
-        copy._map_std = copy._engine.std
-        copy._engine.tell_one(where, float(self._map_mean[where]), 0.0)
+        copy._keep_views()
+        copy._engine.tell_one(where, self._engine.mean_at(where), 0.0)
         return copy
 
     def bound(self, tile: slice) -> tuple[float, float]:
         """The largest mean and the largest deviation over a run of candidates."""
-        mean = self._map_mean[tile]
+        mean = self.mean[tile]
         if mean.size == 0:
             raise ValueError(f"tile is {tile}, expected at least one of {self._engine.size} candidates")
-        return float(mean.max()), float(self._map_std[tile].max())
+        return float(mean.max()), float(self.std[tile].max())
 
     @property
     def candidates(self) -> Lattice | FloatArray:
@@ -246,8 +260,18 @@ class GaussianProcess(Shown):
         return self._mean_constant
 
     @property
-    def plan(self) -> Literal["separable", "cached"]:
-        return "separable" if self._engine.separable else "cached"
+    def plan(self) -> Literal["separable", "cached", "lazy"]:
+        return self._engine.plan
+
+    @property
+    def device(self) -> str:
+        """Where the maps are now: "cpu" or "cuda"."""
+        return "cuda" if isinstance(self._engine, DeviceEngine) and self._engine.on_device else "cpu"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What became of a device that was lost."""
+        return self._engine.notices if isinstance(self._engine, DeviceEngine) else ()
 
     @property
     def jitter(self) -> float:
@@ -257,11 +281,11 @@ class GaussianProcess(Shown):
     @property
     def exact_samples(self) -> bool:
         """False when `sample` draws the prior from random Fourier features."""
-        return self._engine.exact_samples
+        return isinstance(self._engine, Engine) and self._engine.exact_samples
 
     @property
-    def engine(self) -> Engine:
-        """The compiled engine that owns the step; `choose` takes its fused path through it."""
+    def engine(self) -> Engine | DeviceEngine:
+        """What owns the step; `choose` takes its fused path through it."""
         return self._engine
 
     def plot(self, which: Literal["mean", "std"] = "mean", *, axes: Axes | None = None) -> Axes:
@@ -286,6 +310,12 @@ class GaussianProcess(Shown):
         axes.set(title=f"posterior {which}")
         return axes
 
+    def _keep_views(self) -> None:
+        """Views are taken once; maps on a device, and those of the lazy plan, are copied when they are read."""
+        views = isinstance(self._engine, Engine) and self._engine.plan != "lazy"
+        self._map_mean = self._engine.mean if views else None
+        self._map_std = self._engine.std if views else None
+
     def _facts(self) -> dict[str, Any]:
         shape = self._candidates.shape
         return {
@@ -302,7 +332,10 @@ class GaussianProcess(Shown):
         return self._candidates.points() if isinstance(self._candidates, Lattice) else self._candidates
 
     def _told_points(self) -> FloatArray:
-        return np.ascontiguousarray(self._points()[self.indices])
+        if not isinstance(self._candidates, Lattice):
+            return np.ascontiguousarray(self._candidates[self.indices])
+        rows_cols = np.stack(np.divmod(self.indices, self._candidates.shape[1]), axis=1)
+        return np.asarray(rows_cols * np.asarray(self._candidates.spacing), dtype=np.float64)
 
     def _unit(self) -> float:
         if self._length_unit is None:
@@ -310,8 +343,10 @@ class GaussianProcess(Shown):
         return self._length_unit
 
     def _extent(self) -> float:
-        points = self._points()
-        return float((points.max(axis=0) - points.min(axis=0)).max())
+        if isinstance(self._candidates, Lattice):
+            lattice = self._candidates
+            return max((lattice.shape[0] - 1) * lattice.spacing[0], (lattice.shape[1] - 1) * lattice.spacing[1])
+        return float((self._candidates.max(axis=0) - self._candidates.min(axis=0)).max())
 
 
 def _what(value: object) -> str:

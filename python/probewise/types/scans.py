@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,13 @@ class Lattice:
         return np.stack([rows.ravel() * self.spacing[0], cols.ravel() * self.spacing[1]], axis=1)
 
 
+@functools.lru_cache(maxsize=16)  # asked for several times a step
+def _centres_nm(shape: tuple[int, int], pitch_nm: tuple[float, float]) -> FloatArray:
+    centres = Lattice(shape, pitch_nm).points() + np.array(pitch_nm) / 2
+    centres.flags.writeable = False
+    return centres
+
+
 @dataclass(frozen=True, slots=True)
 class SiteLattice:
     """Where a sub-scan can be taken: (rows, cols) squares of `side_nm` spread over the survey field.
@@ -63,9 +71,8 @@ class SiteLattice:
 
     @property
     def centres_nm(self) -> FloatArray:
-        """(sites, 2) float64 (y, x) from the field's top left corner."""
-        lattice = Lattice(self.shape, self.pitch_nm)
-        return lattice.points() + np.array(self.pitch_nm) / 2
+        """(sites, 2) float64 (y, x) from the field's top left corner; read only."""
+        return _centres_nm(self.shape, self.pitch_nm)
 
 
 @dataclass(frozen=True, slots=True)

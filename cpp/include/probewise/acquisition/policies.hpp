@@ -42,4 +42,8 @@ void score(Policy policy, const PolicyParameters& parameters, std::span<const do
 void score(Policy policy, const PolicyParameters& parameters, std::span<const float> mean,
            std::span<const float> deviation, std::span<double> scores);
 
+/// No posterior whose mean lies in [low, high] and whose deviation is at most `deviation` scores more.
+double largest_score(Policy policy, const PolicyParameters& parameters, double low, double high,
+                     double deviation) noexcept;
+
 }  // namespace probewise

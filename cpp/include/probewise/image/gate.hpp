@@ -14,6 +14,9 @@ struct FrameStatistics {
   std::uint64_t digest = 0;  // of the bits: equal for equal counts, the same on every SIMD level
 };
 
+/// Whether no value is NaN or infinite; true of none.
+bool all_finite(std::span<const float> values);
+
 /// Statistics of `counts` in one pass; a `saturation` of +infinity counts nothing as saturated.
 FrameStatistics frame_statistics(std::span<const float> counts, float saturation);
 

@@ -74,6 +74,8 @@ struct FrameKey {
 void place(const Raster& raster, const Field& field, const Distortions& distortions, const FrameKey& key, Samples& out);
 void place(const Path& path, const Field& field, const Distortions& distortions, const FrameKey& key, Samples& out);
 
+struct Arranged;
+
 /// Expected scattered fraction at each position (noise-free), atoms enumerated tile by tile.
 class Renderer {
  public:
@@ -81,6 +83,11 @@ class Renderer {
   Renderer(Specimen specimen, Optics optics);
   void fractions(std::span<const float> y, std::span<const float> x, std::span<float> out);
   const Specimen& specimen() const { return specimen_; }
+  double reach_nm() const { return optics_.reach_nm; }
+
+  /// The columns inside `box` sorted into cells, and the tables: what a point's sum is made from. Valid until the next
+  /// call of any function.
+  Arranged arrange(const Box& box);
 
  private:
   void tile(const float* y, const float* x, float* out, std::size_t count);

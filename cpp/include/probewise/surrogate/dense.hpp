@@ -10,14 +10,18 @@ namespace probewise {
 /// holds the identity, which leaves determinant, factor and inverse of the rest untouched.
 std::size_t padded_order(std::size_t order) noexcept;
 
+/// Length of a row in memory: one cache line more than the order, since at a power of two the rows of a column would
+/// share a few cache sets. All matrices below are (order, row_stride(order)).
+constexpr std::size_t row_stride(std::size_t order) noexcept { return order + 8; }
+
 /// In place, row-major, lower triangle: A = L L^T, blocked; what lies above the diagonal is undefined afterwards.
 /// Throws NotPositiveDefinite. `order` is padded.
 void cholesky(std::span<double> matrix, std::size_t order);
 
-/// inverse (order, order) = L^-1, zero above the diagonal. `order` is padded.
+/// inverse = L^-1, zero above the diagonal. `order` is padded.
 void invert_lower(std::span<const double> lower, std::size_t order, std::span<double> inverse);
 
-/// product (order, order) = X^T X for a lower triangular X, both triangles. `transposed` is scratch of the same size.
+/// product = X^T X for a lower triangular X, both triangles. `transposed` is scratch of the same size.
 void gram_of_lower(std::span<const double> lower, std::size_t order, std::span<double> transposed,
                    std::span<double> product);
 

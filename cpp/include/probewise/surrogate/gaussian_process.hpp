@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -15,13 +16,15 @@
 namespace probewise {
 
 class Maps;
+class Tiles;
 
 /// Of the rows of V, the products and the maps; factor and solves are float64 always.
 enum class Precision { float32, float64 };
 
 /// separable: a lattice and a separable kernel; a row of V is one small matrix product and is never stored.
 /// cached: V is kept, (n, candidates).
-enum class Plan { separable, cached };
+/// lazy: as separable, for very many candidates; a tile of the maps takes told values when it is looked at.
+enum class Plan { separable, cached, lazy };
 
 /// A map over all candidates; exactly one of the two is not null.
 struct MapView {
@@ -35,8 +38,9 @@ struct MapView {
 /// The prior mean is constant; a second value at a told candidate is a further row (a replicate).
 class GaussianProcess {
  public:
+  /// `plan`: none takes the one that suits; all agree to rounding.
   GaussianProcess(Candidates candidates, Kernel kernel, Hyperparameters hyperparameters, double mean_constant,
-                  double alpha, Precision precision);
+                  double alpha, Precision precision, std::optional<Plan> plan = std::nullopt);
   GaussianProcess(const GaussianProcess& other);
   GaussianProcess(GaussianProcess&&) noexcept;
   GaussianProcess& operator=(const GaussianProcess&) = delete;
@@ -76,8 +80,18 @@ class GaussianProcess {
   void remember();
   void rewind();
 
-  MapView mean() const noexcept;
-  MapView deviation() const noexcept;
+  /// Current maps. The lazy plan brings them up to date in this call, and a view of it says nothing of later values.
+  MapView mean() const;
+  MapView deviation() const;
+
+  /// The mean at one candidate, and the largest at a told one (`mean_constant` when none is); on the lazy plan they
+  /// touch one tile and none.
+  double mean_at(std::int64_t index) const;
+  double largest_told_mean() const;
+
+  /// What a choice needs on the lazy plan; null on others.
+  Tiles* tiles() const noexcept;
+
   std::span<const std::int64_t> indices() const noexcept { return told_; }
   std::span<const double> values() const noexcept { return values_; }
 
@@ -86,17 +100,27 @@ class GaussianProcess {
   const Candidates& candidates() const noexcept { return candidates_; }
   const Hyperparameters& hyperparameters() const noexcept { return hyperparameters_; }
   Kernel kernel() const noexcept { return kernel_; }
-  Plan plan() const noexcept;
+  Plan plan() const noexcept { return plan_; }
   Precision precision() const noexcept { return precision_; }
   double mean_constant() const noexcept { return mean_constant_; }
   double alpha() const noexcept { return alpha_; }
 
+  /// How far the maps have been found off at a candidate about to be told, by what the factor says of it: the mean in
+  /// units of amplitude and values, the variance in units of the prior's. Past 1e-8 (float32: 1e-3) they are rebuilt,
+  /// if the told values have grown by half since the last time. The lazy plan forms its maps anew and has none.
+  double drift() const noexcept { return drift_; }
+  std::size_t rebuilds() const noexcept { return rebuilds_; }
+
   /// Largest jitter added to the noise of a row, in units of the variance; 0 when none was needed.
-  double jitter() const noexcept { return jitter_; }
+  double jitter() const noexcept;
 
  private:
   void append(std::int64_t index, double value, double noise);
   void rebuild();
+  /// False, and nothing done, when a pivot needs jitter.
+  bool rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
+                       const std::vector<double>& noise);
+  void observe_drift(std::int64_t index, double explained);
   void check_values(std::span<const double> values) const;
 
   Candidates candidates_;
@@ -104,15 +128,19 @@ class GaussianProcess {
   Hyperparameters hyperparameters_;
   double mean_constant_, alpha_;
   Precision precision_;
+  Plan plan_;
   Factor factor_;
   std::vector<std::int64_t> told_;
   std::vector<double> values_, noise_;
-  std::vector<double> z_;  // L^-1 (y - m)
+  std::vector<double> z_;        // L^-1 (y - m)
+  std::vector<double> jitters_;  // of each row, in units of the variance
   std::vector<double> row_, weight_;
   std::unique_ptr<Maps> maps_;
   PriorSampler prior_;
-  double jitter_ = 0.0, remembered_jitter_ = 0.0;
   std::size_t remembered_ = 0;
+  bool may_rewind_ = false;
+  double drift_ = 0.0, largest_value_ = 0.0;
+  std::size_t rebuilds_ = 0, rebuilt_at_ = 0;
 };
 
 }  // namespace probewise

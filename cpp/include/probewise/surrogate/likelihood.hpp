@@ -24,7 +24,7 @@ class Likelihood {
   std::size_t axes() const noexcept { return axes_; }
 
  private:
-  std::size_t axes_, size_, order_;
+  std::size_t axes_, size_, order_, stride_;
   Kernel kernel_;
   double alpha_;
   std::vector<double> points_, residuals_, noise_;  // points axis by axis
