@@ -176,7 +176,9 @@ void bind_surrogate(py::module_& module) {
       .def(
           "set_values",
           [](Engine& engine, const py::array& values) {
-            engine.surrogate().set_values(read_view<double>(values, "values", 1, "(n,)"));
+            const auto wanted = read_view<double>(values, "values", 1, "(n,)");
+            py::gil_scoped_release release;
+            engine.surrogate().set_values(wanted);
           },
           py::arg("values"))
       .def(
@@ -191,7 +193,9 @@ void bind_surrogate(py::module_& module) {
       .def(
           "reserve", [](Engine& engine, std::size_t rows) { engine.surrogate().reserve(rows); }, py::arg("rows"))
       .def("log_marginal_likelihood", [](const Engine& engine) { return engine.surrogate().log_marginal_likelihood(); })
-      .def("level", [](const Engine& engine) { return engine.surrogate().level(); })
+      .def(
+          "level", [](const Engine& engine) { return engine.surrogate().level(); },
+          py::call_guard<py::gil_scoped_release>())
       .def("sample", &sample, py::arg("key"))
       .def("choose", &choose, py::arg("policy"), py::arg("parameters"), py::arg("q"), py::arg("visited"),
            py::arg("allow_told"), py::arg("cost"), py::arg("cost_weight"), py::arg("key"), py::arg("believer"))
