@@ -120,6 +120,7 @@ class Belief:
         self.told: list[Told] = []
         self.last_fit: FitRecord | None = None
         self._moved = False  # whether a fit has set the hyper-parameters
+        self._lost: tuple[str, ...] = ()
         self.gp = GaussianProcess(
             candidates.space,
             kernel=table.kernel,
@@ -258,8 +259,14 @@ class Belief:
         else:
             for one in self.told[len(fitted.told) :]:
                 fitted._add(one)
+        self._lost = self.notices
         self.gp, self.offset, self.scale, self.slope = fitted.gp, fitted.offset, fitted.scale, fitted.slope
         self.last_fit, self._moved = fitted.last_fit, fitted._moved
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What became of a device that was lost; a fit beside the loop may have met the same loss once more."""
+        return self._lost or self.gp.notices
 
     @property
     def posterior(self) -> Posterior:

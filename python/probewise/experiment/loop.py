@@ -174,7 +174,7 @@ class Loop:
             return False
         with watch("acquire"):
             choice = opened.chooser.choose(opened.history, taken, pending)
-        for text in opened.learner.belief.gp.notices:
+        for text in opened.learner.belief.notices:
             opened.notice(text)
         if choice.reached is not None:
             if not self._budget.given:
@@ -292,7 +292,7 @@ class Loop:
         self.opened.newest = shot.frame
         with watch("surrogate"):
             lesson = self.opened.learner.learn(plan.site, description)
-        for text in (*lesson.notices, *self.opened.learner.belief.gp.notices):
+        for text in (*lesson.notices, *self.opened.learner.belief.notices):
             self.opened.notice(text)
         self._emit("stage", "learnt")
         return lesson
