@@ -278,6 +278,7 @@ def test_state_restores_to_the_bit(pixels):
     assert [again.value(one) for one in descriptions] == [workflow.value(one) for one in descriptions]
     kept, restored = (one.values(descriptions[1]) for one in (workflow, again))
     assert np.array_equal(kept, restored, equal_nan=True)
+    assert again.state()["encoder"] == pixels.model.card.sha256
     with pytest.raises(ValueError, match="state has encoder"):
         LatentWorkflow(pixels).restore({**workflow.state(), "encoder": "0" * 64})
 

@@ -69,6 +69,16 @@ def test_a_run_reads_patches_about_its_atoms(tmp_path: Path) -> None:
         assert (abs(run.mean[run.visited] - 38.2) < 3.0).all()  # elsewhere it falls to the lowest of a quarter
 
 
+@pytest.mark.parametrize("steps", [9, 12], ids=["asked for", "taken"])
+def test_a_run_that_asked_for_another_basis_is_read_without_its_networks(tmp_path: Path, steps: int) -> None:
+    tables = {"workflow": "rvae", "models": GRAPHENE, "refit_every": 2}
+    tiny(tmp_path / "r", descriptor=tables, budget={"steps": steps}).run()
+    with open_run(tmp_path / "r") as run:
+        # What was kept of the steps, for which there is no public name.
+        assert "basis" in [run._recorder.lesson(row.step, row.value).asked for row in run._steps]
+        assert np.isfinite(run.mean).all()
+
+
 def test_windows_of_a_frame_need_no_atoms(tmp_path: Path) -> None:
     summary = tiny(
         tmp_path / "r",

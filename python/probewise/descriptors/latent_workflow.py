@@ -78,6 +78,7 @@ class LatentWorkflow:
             raise ValueError(f"cells is {cells}, expected 1 to 16")
         self._encoder = encoder
         self._layout = None if encoder is None else encoder.layout
+        self._made_by = "" if encoder is None else encoder.model.card.sha256
         self._look = look
         self._decoder = decoder
         self._cells = cells
@@ -276,7 +277,7 @@ class LatentWorkflow:
         """All that `restore` needs to give the same values to the bit."""
         bulk, layout = self._fit_of(), self._layout_of()
         return self._follower.state() | {
-            "encoder": self._encoder_of().model.card.sha256,
+            "encoder": self._made_by,
             "rotation": layout.rotation,
             "translation": int(layout.translation),
             "content": layout.content,
@@ -291,9 +292,10 @@ class LatentWorkflow:
 
     def restore(self, state: State) -> None:
         """Take over a `state`; ValueError when it belongs to another encoder."""
-        own = None if self._encoder is None else self._encoder.model.card.sha256
-        if own is not None and state.get("encoder") != own:
-            raise ValueError(f"state has encoder {str(state.get('encoder'))[:12]}, expected {own[:12]}")
+        made_by = str(state.get("encoder"))
+        if self._encoder is not None and made_by != self._made_by:
+            raise ValueError(f"state has encoder {made_by[:12]}, expected {self._made_by[:12]}")
+        self._made_by = made_by
         content, symmetry = (int(cast(int, state[name])) for name in ("content", "symmetry"))
         rotation = cast(Rotation, str(state["rotation"]))
         self._layout = LatentLayout(rotation, bool(state["translation"]), content, symmetry or None)
