@@ -8,6 +8,8 @@ both; how far the content moves when the specimen is rendered again with the sca
 classes' means, without noise and at 1e5 e/A^2 (beside it what new noise alone does); and the error of the angle modulo
 the pattern's symmetry.
 
+Materials that are not named keep their rows in the file.
+
     python bench/autoencoder_quality.py [--steps 1500] [--frames 80] [--times 1] [--materials graphene bfo mos2]
 """
 
@@ -105,7 +107,7 @@ def main():
     peer = importlib.util.find_spec("atomai") is not None
     if peer:
         without_torchvision()
-    table = {}
+    table = json.loads(chosen.out.read_text())["materials"] if chosen.out.exists() else {}
     for material in chosen.materials:
         side, content = MATERIALS[material].side_px, MATERIALS[material].content
         data = capped(atom_patches(material, seed=1, frames=chosen.frames, noiseless=0.15), 3000, seed=1)
