@@ -9,10 +9,10 @@ using namespace probewise::instrument;
 
 TEST_CASE("the emulated renderer sums the same columns at every point") {
   Specimen specimen(1);
-  Lattice lattice;
+  Lattice lattice{};
   lattice.a = {0.31, 0.02};
   lattice.b = {0, 0.27};
-  Column column;
+  Column column{};
   column.weight_rms = 0.2;
   lattice.columns = {column};
   specimen.add_lattice(lattice);
