@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -140,7 +141,8 @@ class Experiment(Shown):
     def _step(self, ahead: Callable[[], bool]) -> Step | None:
         if self._summary is not None:
             return None
-        try:
+        with ExitStack() as ending:
+            ending.callback(self.close)
             if self._loop is None:
                 self._loop = Loop(self.configuration, self._open(), self._events.emit, self._hooks.confirm)
             if not self._loop.scanning:
@@ -149,9 +151,7 @@ class Experiment(Shown):
             step = self._loop.step(ahead=ahead) if wanted else None
             if step is None:
                 self._finish(self._loop)
-        except BaseException:
-            self.close()
-            raise
+            ending.pop_all()
         return step
 
     def _may_go_on(self) -> bool:

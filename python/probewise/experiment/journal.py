@@ -151,17 +151,18 @@ class Journal:
             self._syncer.check()
         with _storage(self.path):
             self._db.execute("BEGIN IMMEDIATE")
-            scans = dict(self._scans)
-            try:
+            with contextlib.ExitStack() as undone:
+                undone.callback(self._roll_back, dict(self._scans))
                 yield
                 self._db.execute("COMMIT")
-            except BaseException:
-                self._scans = scans
-                with contextlib.suppress(sqlite3.DatabaseError):  # SQLite may have rolled back already
-                    self._db.execute("ROLLBACK")
-                raise
+                undone.pop_all()
         if self._syncer is not None:
             self._syncer.committed()
+
+    def _roll_back(self, scans: dict[int, int]) -> None:
+        self._scans = scans
+        with contextlib.suppress(sqlite3.DatabaseError):  # SQLite may have rolled back already
+            self._db.execute("ROLLBACK")
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> int:
         """One writing statement inside a transaction; the row's id."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -84,7 +85,8 @@ class Run(Shown):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._journal = Journal.open(directory, write=False)
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._journal.close)
             self._recorder = Recorder(self._journal)
             self.configuration: Configuration = stored_configuration(self._journal)
             source = self._recorder.source()
@@ -94,9 +96,7 @@ class Run(Shown):
             self._source: dict[str, Any] = source
             self._survey: SurveyRecord = survey
             self._steps = self._recorder.steps()
-        except BaseException:
-            self._journal.close()
-            raise
+            opened.pop_all()
         self.sites: Sites = stored_sites(source)
         self.history = History(
             self.sites, survey.excluded, survey.duration_ns, survey.electrons, survey.fluence,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -125,12 +126,10 @@ class LiveSource:
                 "candidate, expected fractions [y, x] of the field that may be sacrificed, or sites.border = 1"
             )
         self._session = session(instrument, idle=table.idle, park_yx=park)
-        self._session.__enter__()
-        try:
+        with ExitStack() as opened:
+            opened.enter_context(self._session)
             self._prepare()
-        except BaseException:
-            self.close()
-            raise
+            opened.pop_all()
 
     @property
     def real(self) -> bool:
