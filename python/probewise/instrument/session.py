@@ -19,16 +19,16 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 
-from probewise.errors import ConfigurationError, Error, InstrumentError, ScanError, ScanTimeout
+from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
+from probewise.instrument.calls import Calls, said
 from probewise.instrument.checks import check_position, check_request
-from probewise.instrument.watchdog import Job, Owner, Watchdog
+from probewise.instrument.watchdog import Job
 from probewise.types import Armed, Capability, Context, Frame, Instrument, Limits, RasterROI, Scan
 
 Idle = Literal["blank", "park", "scan"]
 T = TypeVar("T")
 
 DURATION_FACTOR = 1.5  # of a scan's predicted duration; retrace that is not predicted takes about a fifth (pytemscript)
-ABORT_GRACE_S = 0.05  # a call that follows `abort` returns within this, or is left behind
 STALE_FRAMES = 8  # frames of earlier, cancelled scans that one read may drop
 
 
@@ -74,12 +74,7 @@ class Session:
         self._park_yx = (0.0, 0.0) if park_yx is None else park_yx
         self._margin_s = margin_s
         self._clock = clock
-        self._busy = threading.Lock()
-        self._job: Job | None = None
-        self._owner = Owner(self._after_late_call)
-        self._watchdog = Watchdog(instrument.abort, clock)
-        self._entered = False
-        self._closing: Job | None = None
+        self._calls = Calls(instrument.abort, self._make_safe, margin_s, clock)
         self._parked = False
         self._capability = Capability.NONE
         self._limits = Limits()
@@ -100,13 +95,11 @@ class Session:
         return self._limits
 
     def __enter__(self) -> Session:
-        if self._entered:
+        if self._calls.started:
             raise InstrumentError("the session was entered before, expected a new one")
         atexit.register(self.close)
-        self._entered = True
         try:
-            self._watchdog.start()
-            self._owner.start()
+            self._calls.start()
             self._install_signal_handlers()
             self._capability, self._limits = self.call(self._instrument.describe)
             if self._idle == "blank" and Capability.BLANK not in self._capability:
@@ -146,7 +139,7 @@ class Session:
         """
         check_request(scan, context, channels, capability=self._capability, limits=self._limits)
         wanted = tuple(channels)
-        return self._begin(lambda job: self._scan(job, scan, context, wanted), ScanError)
+        return self._calls.begin(lambda job: self._scan(job, scan, context, wanted), ScanError)
 
     @property
     def last_pixel_ns(self) -> int:
@@ -165,20 +158,15 @@ class Session:
         """
         failures = self.call(self._blank_or_park)
         if failures:
-            raise InstrumentError(f"the beam could neither be blanked nor parked: {_said(failures[-1])}")
+            raise InstrumentError(f"the beam could neither be blanked nor parked: {said(failures[-1])}")
 
     def abort(self) -> None:
         """Stop whatever runs and make the beam safe; from any thread, returns when done.
 
         raises  InstrumentError when the instrument does not do it in time: the beam may be on
         """
-        if not self._open:
-            return
-        if not self._watchdog.ask().wait(self._margin_s):
-            raise InstrumentError(f"abort has not returned within {self._margin_s} s: the beam may be on")
-        error = self._watchdog.error
-        if error is not None:
-            raise InstrumentError(f"abort failed, the beam may be on: {_said(error)}") from error
+        if self._calls.open:
+            self._calls.abort()
 
     def close(self) -> None:
         """Make the beam safe and close the instrument; the `with` block does this. Idempotent."""
@@ -188,7 +176,8 @@ class Session:
 
     def _scan(self, job: Job, scan: Scan, context: Context, channels: tuple[str, ...]) -> Frame:
         instrument = self._instrument
-        try:
+        with contextlib.ExitStack() as unsafe:
+            unsafe.callback(self._make_safe)
             job.stage = "arm"
             try:
                 armed = instrument.arm(scan, context, channels=channels)
@@ -213,10 +202,8 @@ class Session:
             self._last_pixel_ns = time.perf_counter_ns()
             job.stage = "end of the scan"
             self._rest()
+            unsafe.pop_all()
             return frame
-        except BaseException:
-            self._make_safe()
-            raise
 
     def _read(self, armed: Armed, out: np.ndarray[Any, np.dtype[np.float32]], limit_s: float, job: Job) -> Frame:
         for _ in range(STALE_FRAMES):
@@ -265,19 +252,12 @@ class Session:
                 return []
         return failures
 
-    def _after_late_call(self) -> None:
-        """A call that was given up came back: whatever it did to the beam is undone."""
-        self._make_safe()
-
     def _close_instrument(self, job: Job) -> None:
         job.stage = "close"
         failures = self._blank_or_park()
-        try:
-            self._instrument.close()
-        finally:
-            self._owner.stop()
+        self._instrument.close()
         if failures:
-            raise InstrumentError(f"the beam could neither be blanked nor parked: {_said(failures[-1])}")
+            raise InstrumentError(f"the beam could neither be blanked nor parked: {said(failures[-1])}")
 
     # On the caller's thread
 
@@ -286,140 +266,20 @@ class Session:
             job.stage = stage
             return function()
 
-        result: T = self._run(run, InstrumentError)
-        return result
-
-    def _run(self, function: Callable[[Job], Any], failure: type[InstrumentError]) -> Any:
-        self._take()
-        try:
-            job = self._job = self._new_job(function)
-            try:
-                self._hand_over(job)
-                self._wait(job)
-            except InstrumentError:
-                raise
-            except BaseException:  # Ctrl-C while waiting: no scan goes on without its caller
-                self._cancel(job)
-                raise
-        finally:
-            self._busy.release()
-        return _outcome(job, failure)
-
-    def _begin(self, function: Callable[[Job], Any], failure: type[InstrumentError]) -> Callable[[], Any]:
-        """`_run` in two parts: what is returned waits."""
-        self._take()
-        try:
-            job = self._job = self._new_job(function)
-            try:
-                self._hand_over(job)
-            except BaseException:
-                self._cancel(job)
-                raise
-        except BaseException:
-            self._busy.release()
-            raise
-
-        def end() -> Any:
-            try:
-                self._wait(job)
-            except InstrumentError:
-                raise
-            except BaseException:
-                self._cancel(job)
-                raise
-            finally:
-                self._busy.release()
-            return _outcome(job, failure)
-
-        return end
-
-    def _take(self) -> None:
-        if not self._open:
-            raise InstrumentError("the session is not open, expected a call inside its `with` block")
-        if not self._busy.acquire(blocking=False):
-            raise InstrumentError("another thread is using the session, expected one call at a time")
-
-    def _new_job(self, function: Callable[[Job], Any]) -> Job:
-        if not self._watchdog.latest.wait(self._margin_s):
-            raise InstrumentError("an earlier abort has not returned: the beam may be on")
-        if self._job is not None and not self._job.finished.wait(self._margin_s):
-            raise InstrumentError(f"{self._job.stage} of an earlier call has not returned, the instrument hangs")
-        return Job(function, self._clock() + self._margin_s)
-
-    def _hand_over(self, job: Job) -> None:
-        self._watchdog.watch(job)
-        self._owner.put(job)
-
-    def _wait(self, job: Job) -> None:
-        """Return when `job` finished in time; otherwise raise once the beam is safe, within one margin."""
-        while not job.finished.wait(job.deadline - self._clock()):
-            if self._clock() >= job.deadline and job.expire():
-                break
-        if not job.timed_out:
-            return
-        self._watchdog.look()
-        try:
-            if not job.aborted.wait(self._margin_s):
-                raise InstrumentError(f"{job.stage} hangs and so does abort: the beam may be on")
-            back = job.finished.wait(ABORT_GRACE_S)
-        finally:
-            job.give_up()
-        error = self._watchdog.error
-        if error is not None and not back:
-            raise InstrumentError(f"{job.stage} hangs and abort failed, the beam may be on: {_said(error)}")
-        raise ScanTimeout(f"{job.stage} passed its deadline and was aborted") from job.error
-
-    def _cancel(self, job: Job) -> None:
-        try:
-            self._watchdog.ask().wait(self._margin_s)
-            job.finished.wait(ABORT_GRACE_S)
-        finally:
-            job.give_up()
-
-    @property
-    def _open(self) -> bool:
-        return self._entered and self._closing is None
+        return self._calls.run(run, InstrumentError)
 
     def _leave(self, error: BaseException | None) -> None:
         """Close once; what goes wrong is added to `error` when there is one, raised otherwise."""
-        if not self._entered:
-            return
-        if self._closing is None:
-            closing = Job(self._close_instrument, self._clock() + self._margin_s)
-            self._owner.put(closing)  # from here on the owner does it, even when this thread is interrupted
-            self._closing = closing
-        elif self._closing.finished.is_set():
+        if not self._calls.started or not self._calls.close(self._close_instrument):
             return
         atexit.unregister(self.close)
         self._restore_signal_handlers()
         try:
-            self._finish(self._closing)
+            self._calls.finish()
         except InstrumentError as failure:
             if error is None:
                 raise
             error.add_note(str(failure))
-
-    def _finish(self, closing: Job) -> None:
-        interruption: BaseException | None = None
-        if self._job is not None and not self._job.finished.is_set():
-            self._watchdog.ask()  # the owner is inside the driver; the beam does not wait for it
-        while not closing.finished.is_set() and self._clock() < closing.deadline:
-            try:
-                closing.finished.wait(closing.deadline - self._clock())
-            except BaseException as raised:  # noqa: BLE001  a second Ctrl-C: raised below, when the beam is safe
-                interruption = raised
-        if not closing.finished.is_set():
-            aborted = self._watchdog.ask().wait(self._margin_s) and self._watchdog.error is None
-            state = "the beam was made safe by abort" if aborted else "the beam may be on"
-            stage = closing.stage if self._job is None or self._job.finished.is_set() else self._job.stage
-            raise InstrumentError(f"the instrument hangs in {stage} and was not closed; {state}")
-        self._watchdog.stop()
-        if interruption is not None:
-            raise interruption
-        if isinstance(closing.error, Error) or not isinstance(closing.error, Exception | None):
-            raise closing.error
-        if closing.error is not None:
-            raise InstrumentError(f"close failed, the beam is safe: {_said(closing.error)}") from closing.error
 
     def _install_signal_handlers(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -443,18 +303,5 @@ def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)  # unwinds the `with` block, where the beam is made safe
 
 
-def _outcome(job: Job, failure: type[InstrumentError]) -> Any:
-    error = job.error
-    if error is None:
-        return job.value
-    if isinstance(error, Error) or not isinstance(error, Exception):
-        raise error
-    raise failure(f"{job.stage} failed: {_said(error)}") from error
-
-
 def _samples(scan: Scan) -> int:
     return scan.shape[0] * scan.shape[1] if isinstance(scan, RasterROI) else len(scan.yx)
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
