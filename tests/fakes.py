@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from probewise.errors import ScanError, ScanTimeout
+from probewise.instrument import session
 from probewise.types import Armed, Capability, Context, Float32Array, Frame, Limits, RasterROI, Scan
 
 VERBS = ("describe", "arm", "start", "read_into", "abort", "park", "blank", "close")
@@ -45,6 +46,9 @@ CAPABILITY = (
     | Capability.ROTATED_ROI
 )
 SATURATION = 65535.0
+ROI = RasterROI(shape=(4, 6), dwell_ns=1000)
+SITE = Context(fov_nm=(8.0, 8.0))
+SAFE = ("blanked", "parked")  # states of the beam
 
 
 @dataclass(frozen=True)
@@ -239,3 +243,9 @@ class FakeInstrument:
         if kind in spoilt:
             frame.counts.flat[0 : 1 if kind == "nan" else None] = spoilt[kind]
         return frame
+
+
+def scan_some(fake: FakeInstrument, scans: int = 2, **options: Any) -> list[Frame]:
+    """Frames of a session of their own."""
+    with session(fake, **options) as opened:
+        return [opened.acquire(ROI, SITE, ["HAADF"]) for _ in range(scans)]

@@ -1,44 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-import gc
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes import CAPABILITY, VERBS, FakeInstrument, Fault
+from fakes import CAPABILITY, ROI, SAFE, SITE, VERBS, FakeInstrument, Fault, scan_some
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
 from probewise.instrument import session
-from probewise.types import Capability, Context, Instrument, Limits, RasterROI, ScanPath
-
-ROI = RasterROI(shape=(4, 6), dwell_ns=1000)
-SITE = Context(fov_nm=(8.0, 8.0))
-SAFE = ("blanked", "parked")
-
-
-@pytest.fixture
-def make_fake():
-    made = []
-
-    def make(*arguments, **keywords):
-        made.append(FakeInstrument(*arguments, **keywords))
-        return made[-1]
-
-    yield make
-    for fake in made:
-        fake.release()
-
-
-def scan_some(fake, scans=2, **options):
-    with session(fake, **options) as opened:
-        return [opened.acquire(ROI, SITE, ["HAADF"]) for _ in range(scans)]
+from probewise.types import Capability, Instrument, Limits, RasterROI, ScanPath
 
 
 def test_the_fake_speaks_the_protocol(make_fake):
@@ -171,74 +143,6 @@ def test_whatever_raises_the_beam_ends_safe(make_fake, verb, call, kind, error):
     assert (raised is not None) == (reached and verb not in ("abort", "park"))
 
 
-@pytest.mark.parametrize("idle", ["blank", "park", "scan"])
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_call_that_never_returns_does_not_hang_the_session(make_fake, verb, idle):
-    fake = make_fake([Fault(verb, "hang", 0)])
-    began = time.monotonic()
-    hangs = verb not in ("abort", "park") or (verb == "park" and idle == "park")
-    if verb == "blank" and idle == "park":
-        hangs = True  # unblanking before the first scan
-    if hangs:
-        with pytest.raises(InstrumentError, match=r"passed its deadline|hangs"):
-            scan_some(fake, idle=idle, margin_s=0.1)
-    else:
-        scan_some(fake, idle=idle, margin_s=0.1)
-    assert fake.beam in SAFE
-    assert time.monotonic() - began < 5  # deadline, abort and close are bounded by margins of 0.1 s
-
-
-def test_abort_that_hangs_too_is_said(make_fake):
-    fake = make_fake([Fault("read_into", "hang"), Fault("abort", "hang", None)])
-    with pytest.raises(InstrumentError, match="read_into hangs and so does abort: the beam may be on"):
-        scan_some(fake, margin_s=0.1)
-
-
-def test_abort_that_fails_is_said(make_fake):
-    fake = make_fake([Fault("read_into", "hang"), Fault("abort", "raise", None, OSError("no line"))])
-    with pytest.raises(InstrumentError, match=r"abort failed, the beam may be on: OSError: no line"):
-        scan_some(fake, margin_s=0.1)
-
-
-def test_a_call_that_returns_late_leaves_the_beam_safe_and_the_session_usable(make_fake):
-    fake = make_fake([Fault("start", "hang", 0)])
-    with session(fake, margin_s=0.2) as opened:
-        with pytest.raises(ScanTimeout, match="start passed its deadline"):
-            opened.acquire(ROI, SITE, ["HAADF"])
-        assert fake.beam == "blanked"
-        fake.release()  # the driver comes back and starts a scan that nobody waits for
-        frame = opened.acquire(ROI, SITE, ["HAADF"])
-        assert frame.sequence == 2
-        assert fake.beam == "blanked"
-
-
-def test_an_instrument_that_stays_away_is_refused_at_the_next_scan(make_fake):
-    fake = make_fake([Fault("read_into", "hang", 0)])
-    opened = session(fake, margin_s=0.05).__enter__()
-    with pytest.raises(ScanTimeout):
-        opened.acquire(ROI, SITE, ["HAADF"])
-    with pytest.raises(InstrumentError, match="read_into of an earlier call has not returned"):
-        opened.acquire(ROI, SITE, ["HAADF"])
-    with pytest.raises(InstrumentError, match="was not closed; the beam was made safe by abort"):
-        opened.close()
-    assert fake.beam == "blanked"
-
-
-def test_deadline_is_the_duration_times_a_factor_and_a_margin(make_fake):
-    fake = make_fake()
-    slow = RasterROI(shape=(2, 2), dwell_ns=1_000_000_000)
-    with session(fake, margin_s=3.0) as opened:
-        opened.acquire(slow, SITE, ["HAADF"])
-    timeout_s = next(c.arguments["timeout_s"] for c in fake.commands if c.verb == "read_into")
-    assert timeout_s == pytest.approx(1.5 * 4 + 3.0)
-
-
-def test_a_wall_clock_that_jumps_changes_nothing(make_fake, monkeypatch):
-    jumps = iter([0.0, 3600.0, -3600.0] * 1000)
-    monkeypatch.setattr(time, "time", lambda: next(jumps))
-    assert [frame.sequence for frame in scan_some(make_fake(), scans=5, margin_s=1.0)] == [1, 2, 3, 4, 5]
-
-
 def test_late_frame_of_a_cancelled_scan_is_dropped(make_fake):
     fake = make_fake([Fault("read_into", "late", 0)])
     with session(fake) as opened:
@@ -276,63 +180,6 @@ def test_refusal_by_the_backend_is_a_configuration_error(make_fake):
     assert fake.calls("start") == 0
 
 
-def test_abort_from_another_thread_ends_the_scan(make_fake):
-    fake = make_fake([Fault("read_into", "hang-until-abort", 0)])
-    with session(fake) as opened:
-        timer = threading.Timer(0.05, opened.abort)
-        timer.start()
-        with pytest.raises(ScanError, match="aborted"):
-            opened.acquire(ROI, SITE, ["HAADF"])
-        timer.join()
-        assert fake.beam == "blanked"
-        assert opened.acquire(ROI, SITE, ["HAADF"]).sequence == 2
-
-
-def test_abort_before_start_keeps_the_beam_from_moving(make_fake, monkeypatch):
-    fake = make_fake()
-    with session(fake) as opened:
-        arm = fake.arm
-
-        def arm_and_abort(*arguments, **keywords):
-            opened.abort()
-            return arm(*arguments, **keywords)
-
-        monkeypatch.setattr(fake, "arm", arm_and_abort)
-        with pytest.raises(ScanError, match="aborted during arm"):
-            opened.acquire(ROI, SITE, ["HAADF"])
-    assert fake.calls("start") == 0
-
-
-def test_abort_that_does_not_return_is_bounded(make_fake):
-    fake = make_fake([Fault("abort", "hang", None)])
-    with session(fake, margin_s=0.05) as opened:
-        with pytest.raises(InstrumentError, match=r"abort has not returned within 0\.05 s"):
-            opened.abort()
-        with pytest.raises(InstrumentError, match="the beam may be on"):
-            opened.acquire(ROI, SITE, ["HAADF"])
-
-
-def test_second_thread_is_refused_while_one_scans(make_fake):
-    fake = make_fake([Fault("read_into", "hang-until-abort", 0)])
-    errors = []
-
-    def scan():
-        with pytest.raises(ScanError) as caught:
-            opened.acquire(ROI, SITE, ["HAADF"])
-        errors.append(caught.value)
-
-    with session(fake) as opened:
-        thread = threading.Thread(target=scan)
-        thread.start()
-        while fake.calls("read_into") == 0:
-            time.sleep(0.001)
-        with pytest.raises(InstrumentError, match="another thread is using the session"):
-            opened.acquire(ROI, SITE, ["HAADF"])
-        opened.abort()
-        thread.join()
-    assert len(errors) == 1
-
-
 def test_a_session_is_used_inside_its_block_and_once(make_fake):
     fake = make_fake()
     opened = session(fake)
@@ -355,116 +202,6 @@ def test_an_error_of_the_block_is_not_hidden_by_one_of_closing(make_fake):
         raise KeyError("mine")
     assert any("port busy" in note for note in caught.value.__notes__)
     assert fake.beam == "blanked"
-
-
-def test_a_generator_that_is_closed_makes_the_beam_safe(make_fake):
-    fake = make_fake()
-
-    def steps():
-        with session(fake, idle="scan") as opened:
-            while True:
-                yield opened.acquire(ROI, SITE, ["HAADF"])
-
-    running = steps()
-    next(running)
-    assert fake.beam == "on"
-    running.close()
-    assert fake.beam == "blanked"
-    assert fake.closed
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
-def test_ctrl_c_during_a_scan_aborts_it(make_fake):
-    fake = make_fake([Fault("read_into", "hang-until-abort", 0)])
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(KeyboardInterrupt):
-            scan_some(fake)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert fake.calls("abort") >= 1
-    assert fake.beam == "blanked"
-    assert fake.closed
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
-def test_ctrl_c_at_any_moment_neither_hangs_nor_leaves_the_beam_on():
-    random = np.random.default_rng(1)
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    entered, interrupted, left_on = 0, 0, 0
-    gc.disable()  # one that strikes inside a callback of the collector (hypothesis has one) is a warning, not an error
-    try:
-        for _ in range(150):
-            inside, fake = False, FakeInstrument()
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 1e-2))
-            try:
-                with session(fake, idle="scan", margin_s=2.0) as opened:
-                    inside = True
-                    deadline = time.monotonic() + 1.0
-                    while time.monotonic() < deadline:
-                        opened.acquire(ROI, SITE, ["HAADF"])
-                        fake.commands.clear()
-            except KeyboardInterrupt:
-                interrupted += 1
-            entered += inside
-            left_on += inside and not (fake.closed and fake.beam == "blanked")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        gc.enable()
-    # The interpreter swallows one that strikes inside a finaliser: that round ends by its deadline.
-    assert interrupted > 140
-    assert entered > 30  # most, unless the machine is very busy
-    assert left_on == 0
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-@pytest.mark.parametrize(("way", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("no exit", 0)])
-def test_a_process_that_ends_leaves_the_beam_blanked(tmp_path, way, code):
-    program = f"""
-        import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-        from fakes import FakeInstrument
-        from probewise.instrument import session
-
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup hands on an ignored one, which a session leaves alone
-
-        class Logged(FakeInstrument):
-            def close(self):
-                super().close()
-                open({str(tmp_path / "beam")!r}, "w").write(self.beam)
-
-        opened = session(Logged(), idle="scan")
-        opened.__enter__()
-        if {way!r} != "no exit":
-            with opened:
-                pass
-    """
-    # Entered by hand and never left: only the handler at exit is there to close it.
-    if way != "no exit":
-        program = program.replace("opened.__enter__()", "").replace(
-            "pass", f"os.kill(os.getpid(), signal.{way}); signal.pause()"
-        )
-    run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
-    assert run.returncode == code, run.stderr
-    assert (tmp_path / "beam").read_text() == "blanked"
-
-
-def test_signal_handlers_of_the_program_are_kept(make_fake):
-    def mine(number, frame):
-        raise AssertionError
-
-    before = signal.signal(signal.SIGTERM, mine)
-    try:
-        with session(make_fake()):
-            assert signal.getsignal(signal.SIGTERM) is mine
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    with session(make_fake()):
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 FAULTS = st.builds(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from probewise.instrument.registry import open_instrument as open_instrument
     from probewise.instrument.session import Session as Session
     from probewise.instrument.session import session as session
-    from probewise.instrument.simulated import Detector as Detector
-    from probewise.instrument.simulated import Distortions as Distortions
+    from probewise.instrument.imperfections import Detector as Detector
+    from probewise.instrument.imperfections import Distortions as Distortions
     from probewise.instrument.simulated import SimulatedInstrument as SimulatedInstrument
     from probewise.instrument.simulated import render as render
     from probewise.instrument.specimens import SPECIMENS as SPECIMENS
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from probewise.instrument.specimens import truth as truth
 
 _HOME = {
-    "Detector": "simulated",
-    "Distortions": "simulated",
+    "Detector": "imperfections",
+    "Distortions": "imperfections",
     "Picture": "readers",
     "PictureInstrument": "picture",
     "Probe": "optics",
