@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "probewise/errors.hpp"
+#include "surrogate/arguments.hpp"
 #include "surrogate/kernel_body.hpp"
 #include "surrogate/pivot.hpp"
 
@@ -47,12 +48,7 @@ Surrogate::Surrogate(Candidates candidates, Kernel kernel, Hyperparameters hyper
       device_(device),
       stream_(stream) {
   check_hyperparameters(hyperparameters_, candidates_.axes());
-  if (!std::isfinite(mean_constant)) {
-    throw std::invalid_argument("mean is " + std::to_string(mean_constant) + ", expected a finite number");
-  }
-  if (!(alpha >= 1e-3 && alpha <= 1e3)) {
-    throw std::invalid_argument("alpha is " + std::to_string(alpha) + ", expected 0.001 to 1000");
-  }
+  check_prior(mean_constant, alpha);
   activate(device_);
   if (precision == Precision::float64) {
     maps_ = make_maps<double>(candidates_, kernel, alpha);
@@ -63,26 +59,12 @@ Surrogate::Surrogate(Candidates candidates, Kernel kernel, Hyperparameters hyper
   rebuild();
 }
 
-void Surrogate::check_values(std::span<const double> values) const {
-  // Products of values and of their squares have to stay finite in the precision of the maps.
-  const double limit = precision_ == Precision::float64 ? 1e150 : 1e30;
-  for (const double value : values) {
-    if (std::fabs(value) <= limit) continue;
-    throw std::invalid_argument("value is " + std::to_string(value) + ", expected a finite number of at most " +
-                                (precision_ == Precision::float64 ? "1e150" : "1e30 (float32)"));
-  }
-}
-
 void Surrogate::tell(std::span<const std::int64_t> indices, std::span<const double> values,
                      std::span<const double> noise) {
   check_length(values.size(), indices.size(), "value", "index");
   if (!noise.empty()) check_length(noise.size(), indices.size(), "noise", "index");
-  for (const std::int64_t index : indices) {
-    if (index >= 0 && static_cast<std::size_t>(index) < candidates_.size()) continue;
-    throw std::invalid_argument("index is " + std::to_string(index) + ", expected 0 to " +
-                                std::to_string(candidates_.size() - 1));
-  }
-  check_values(values);
+  check_indices(indices, candidates_.size());
+  check_values(values, precision_);
   for (const double variance : noise) check_noise(variance);
   activate(device_);
   const std::size_t before = told_.size();
@@ -169,7 +151,7 @@ void Surrogate::rebuild() {
 
 void Surrogate::set_values(std::span<const double> values) {
   check_length(values.size(), told_.size(), "values", "told value");
-  check_values(values);
+  check_values(values, precision_);
   activate(device_);
   std::vector<double> weight(values.size());
   std::transform(values.begin(), values.end(), weight.begin(), [this](double y) { return y - mean_constant_; });

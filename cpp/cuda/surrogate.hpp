@@ -55,7 +55,6 @@ class Surrogate {
   void append(std::int64_t index, double value, double noise);
   void rebuild();
   void truncate(std::size_t rows);
-  void check_values(std::span<const double> values) const;
   void send_told_mask();
   std::int64_t best(const ChoiceRequest& request, const double* cost);
   double mean_at(std::int64_t index);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
-// PROBEWISE_HD marks a function shared by SIMD bodies, plain C++ and (later) CUDA threads.
+// PROBEWISE_HD marks a function shared by SIMD bodies, plain C++ and CUDA threads.
 // It is always inlined: an out-of-line copy compiled with AVX-512 could otherwise be the one that
 // the linker keeps for the whole program.
 #if defined(__CUDACC__)

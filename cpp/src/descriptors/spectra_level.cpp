@@ -2,40 +2,27 @@
 #include <stddef.h>
 
 #include "descriptors/spectra_loops.hpp"
+#include "simd/lanes.hpp"
 
 namespace probewise::descriptors::PROBEWISE_LEVEL {
 
 namespace {
 
+using namespace probewise::PROBEWISE_LEVEL;  // the lanes of this level
+
 void magnitude(const float* re, const float* im, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) out[i] = __builtin_sqrtf(re[i] * re[i] + im[i] * im[i]);
 }
 
-#if defined(__AVX512F__)
-constexpr size_t lane_bytes = 64;
-#elif defined(__AVX__)
-constexpr size_t lane_bytes = 32;
-#else
-constexpr size_t lane_bytes = 16;
-#endif
+using Lane = LaneF32;
 constexpr size_t lane_width = lane_bytes / sizeof(float);
-
-typedef float Lane __attribute__((vector_size(lane_bytes)));
-
-Lane load(const float* from) {
-  Lane lane;
-  __builtin_memcpy(&lane, from, sizeof lane);
-  return lane;
-}
-
-void store(float* to, Lane lane) { __builtin_memcpy(to, &lane, sizeof lane); }
 
 template <size_t ROWS>
 void product_tile(size_t width, size_t depth, const float* a, const float* table, float* out) {
   for (size_t k = 0; k < width; k += lane_width) {
     Lane sum[ROWS] = {};
     for (size_t j = 0; j < depth; ++j) {
-      const Lane entry = load(table + j * width + k);
+      const Lane entry = load<Lane>(table + j * width + k);
 #pragma GCC unroll 8
       for (size_t r = 0; r < ROWS; ++r) sum[r] += a[r * depth + j] * entry;
     }
@@ -60,7 +47,7 @@ struct Pair {
 };
 
 Pair load_pair(const float* element, size_t lanes, size_t at) {
-  return {load(element + at), load(element + lanes + at)};
+  return {load<Lane>(element + at), load<Lane>(element + lanes + at)};
 }
 
 void store_turned(float* element, size_t lanes, size_t at, Pair value, float c, float s) {

@@ -2,6 +2,7 @@
 #include "image/pixel_body.hpp"
 #include "image/pixel_table.hpp"
 #include "probewise/portable.hpp"
+#include "simd/lanes.hpp"
 
 namespace probewise::PROBEWISE_LEVEL {
 
@@ -53,21 +54,8 @@ void roughness(const float* above, const float* here, const float* below, size_t
   for (size_t i = 0; i < count; ++i) out[i] = roughness_pixel(above, here, below, i);
 }
 
-#if defined(__AVX512F__)
-constexpr size_t lane_bytes = 64;
-#elif defined(__AVX__)
-constexpr size_t lane_bytes = 32;
-#else
-constexpr size_t lane_bytes = 16;
-#endif
+using Lanes = LaneF32;
 constexpr size_t lanes = lane_bytes / sizeof(float);
-typedef float Lanes __attribute__((vector_size(lane_bytes)));
-
-PROBEWISE_HD Lanes load(const float* from) {
-  Lanes values;
-  __builtin_memcpy(&values, from, sizeof values);
-  return values;
-}
 
 PROBEWISE_HD double total(Lanes sum) {
   double all = 0;
@@ -77,7 +65,7 @@ PROBEWISE_HD double total(Lanes sum) {
 
 /// The next `lanes` values in units of one vector, 0 beyond `count` of them.
 PROBEWISE_HD Lanes load_some(const float* from, size_t count) {
-  if (count >= lanes) return load(from);
+  if (count >= lanes) return load<Lanes>(from);
   Lanes values{};
   for (size_t lane = 0; lane < count; ++lane) values[lane] = from[lane];
   return values;
@@ -89,9 +77,9 @@ void noise(const float* above, const float* here, const float* below, size_t cou
   Lanes m{}, e{}, mm{}, me{};
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    const Lanes a0 = load(above + i), h0 = load(here + i), b0 = load(below + i);
-    const Lanes a1 = load(above + i + 1), h1 = load(here + i + 1), b1 = load(below + i + 1);
-    const Lanes a2 = load(above + i + 2), h2 = load(here + i + 2), b2 = load(below + i + 2);
+    const Lanes a0 = load<Lanes>(above + i), h0 = load<Lanes>(here + i), b0 = load<Lanes>(below + i);
+    const Lanes a1 = load<Lanes>(above + i + 1), h1 = load<Lanes>(here + i + 1), b1 = load<Lanes>(below + i + 1);
+    const Lanes a2 = load<Lanes>(above + i + 2), h2 = load<Lanes>(here + i + 2), b2 = load<Lanes>(below + i + 2);
     const Lanes s0 = a0 + b0, s1 = a1 + b1, s2 = a2 + b2;
     const Lanes level = ((s0 + h0) + (s1 + h1) + (s2 + h2)) * (1.0f / 9) - shift;
     const Lanes value = ((s0 - 2 * h0) - 2 * (s1 - 2 * h1) + (s2 - 2 * h2)) * (1.0f / 6), square = value * value;
@@ -140,8 +128,8 @@ double dot(const float* a, const float* b, size_t count) {
     Lanes even{}, odd{};
     size_t i = start;
     for (; i + 2 * lanes <= stop; i += 2 * lanes) {
-      even += load(a + i) * load(b + i);
-      odd += load(a + i + lanes) * load(b + i + lanes);
+      even += load<Lanes>(a + i) * load<Lanes>(b + i);
+      odd += load<Lanes>(a + i + lanes) * load<Lanes>(b + i + lanes);
     }
     for (; i < stop; i += lanes) even += load_some(a + i, stop - i) * load_some(b + i, stop - i);
     found += total(even + odd);

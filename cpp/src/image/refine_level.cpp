@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "image/refine_table.hpp"
 #include "probewise/portable.hpp"
+#include "simd/lanes.hpp"
 
 namespace probewise::PROBEWISE_LEVEL {
 
 namespace {
 
 typedef float Four __attribute__((vector_size(16)));
-
-template <class V>
-PROBEWISE_HD V load(const float* from) {
-  V lanes;
-  __builtin_memcpy(&lanes, from, sizeof lanes);
-  return lanes;
-}
-
-template <class V>
-PROBEWISE_HD void store(float* to, V lanes) {
-  __builtin_memcpy(to, &lanes, sizeof lanes);
-}
 
 // Two Fours or up to three Eights hold the columns of a window: what is loaded for a row is used for all of them.
 #if defined(__AVX__)

@@ -9,6 +9,7 @@
 
 #include "probewise/errors.hpp"
 #include "probewise/surrogate/dense.hpp"
+#include "surrogate/arguments.hpp"
 #include "surrogate/level.hpp"
 #include "surrogate/maps.hpp"
 #include "surrogate/pivot.hpp"
@@ -41,12 +42,7 @@ GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperpara
       plan_(plan.value_or(plan_for(candidates_, kernel))),
       prior_(candidates_, kernel, alpha) {
   check_hyperparameters(hyperparameters_, candidates_.axes());
-  if (!std::isfinite(mean_constant)) {
-    throw std::invalid_argument("mean is " + std::to_string(mean_constant) + ", expected a finite number");
-  }
-  if (!(alpha >= 1e-3 && alpha <= 1e3)) {
-    throw std::invalid_argument("alpha is " + std::to_string(alpha) + ", expected 0.001 to 1000");
-  }
+  check_prior(mean_constant, alpha);
   maps_ = make_maps(candidates_, kernel, alpha, precision, plan_);
   rebuild();
 }
@@ -75,28 +71,12 @@ GaussianProcess::GaussianProcess(const GaussianProcess& other)
 GaussianProcess::GaussianProcess(GaussianProcess&&) noexcept = default;
 GaussianProcess::~GaussianProcess() = default;
 
-void GaussianProcess::check_values(std::span<const double> values) const {
-  // Products of values and of their squares have to stay finite in the precision of the maps.
-  const double limit = precision_ == Precision::float64 ? 1e150 : 1e30;
-  for (const double value : values) {
-    if (!(std::fabs(value) <= limit)) {
-      throw std::invalid_argument("value is " + std::to_string(value) + ", expected a finite number of at most " +
-                                  (precision_ == Precision::float64 ? "1e150" : "1e30 (float32)"));
-    }
-  }
-}
-
 void GaussianProcess::tell(std::span<const std::int64_t> indices, std::span<const double> values,
                            std::span<const double> noise) {
   check_lengths(indices.size(), values.size(), "value");
   if (!noise.empty()) check_lengths(indices.size(), noise.size(), "noise");
-  for (const std::int64_t index : indices) {
-    if (index < 0 || static_cast<std::size_t>(index) >= candidates_.size()) {
-      throw std::invalid_argument("index is " + std::to_string(index) + ", expected 0 to " +
-                                  std::to_string(candidates_.size() - 1));
-    }
-  }
-  check_values(values);
+  check_indices(indices, candidates_.size());
+  check_values(values, precision_);
   for (const double variance : noise) check_noise(variance);
   const std::size_t before = told_.size();
   try {
@@ -214,7 +194,7 @@ void GaussianProcess::set_values(std::span<const double> values) {
     throw std::invalid_argument("values has " + std::to_string(values.size()) + " entries, expected " +
                                 std::to_string(told_.size()) + ", one for each told value");
   }
-  check_values(values);
+  check_values(values, precision_);
   values_.assign(values.begin(), values.end());
   largest_value_ = 0.0;
   for (const double value : values_) largest_value_ = std::max(largest_value_, std::fabs(value));

@@ -4,34 +4,14 @@
 #include <stddef.h>
 
 #include "probewise/portable.hpp"
+#include "simd/lanes.hpp"
 #include "surrogate/kernel_body.hpp"
 #include "surrogate/level.hpp"
 
 namespace probewise::PROBEWISE_LEVEL {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr size_t lane_bytes = 64, tile_rows = 8;
-#elif defined(__AVX__)
-constexpr size_t lane_bytes = 32, tile_rows = 4;
-#else
-constexpr size_t lane_bytes = 16, tile_rows = 4;
-#endif
-
-typedef double LaneF64 __attribute__((vector_size(lane_bytes)));
-typedef float LaneF32 __attribute__((vector_size(lane_bytes)));
-
-template <class Lane, class T>
-PROBEWISE_HD Lane load(const T* from) {
-  Lane lane;
-  __builtin_memcpy(&lane, from, sizeof lane);
-  return lane;
-}
-
-template <class Lane, class T>
-PROBEWISE_HD void store(T* to, Lane lane) {
-  __builtin_memcpy(to, &lane, sizeof lane);
-}
+constexpr size_t tile_rows = lane_bytes == 64 ? 8 : 4;
 
 double dot(size_t n, const double* a, const double* b) {
   constexpr size_t width = lane_bytes / sizeof(double);

@@ -121,7 +121,6 @@ class GaussianProcess {
   bool rebuild_blocked(const std::vector<std::int64_t>& told, const std::vector<double>& values,
                        const std::vector<double>& noise);
   void observe_drift(std::int64_t index, double explained);
-  void check_values(std::span<const double> values) const;
 
   Candidates candidates_;
   Kernel kernel_;
