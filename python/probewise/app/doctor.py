@@ -23,6 +23,9 @@ EXTRAS = {
     "gpu": ("onnxruntime-gpu", "cupy-cuda13x"),
     "train": ("torch", "onnx", "onnxscript"),
     "read": ("rosettasciio",),
+    "bluesky": ("bluesky",),
+    "tango": ("pytango",),
+    "pyro": ("Pyro5",),
     "test": ("pytest", "hypothesis", "pysptools", "onnx"),
 }
 VARIABLES = (

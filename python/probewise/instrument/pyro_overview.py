@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The overview image of a DTMicroscope server as the sample: "pyro5://HOST:PORT/OBJECT".
 
-The server's interface (initialize_microscope, register_data, get_overview_image, get_point_data) has no sub-scan, dwell,
-blanker, parking or abort. So the one picture is fetched when the instrument is opened and scanned in this process; what
-a run does reaches no beam, and none can be blanked: idle is "scan".
+The server's interface (initialize_microscope, register_data, get_overview_image, get_point_data) has no sub-scan,
+dwell, blanker, parking or abort. So the one picture is fetched when the instrument is opened and scanned in this
+process; what a run does reaches no beam, and none can be blanked: idle is "scan".
 
 Source: pycroscopy/DTMicroscope, server/server_stem.py and client_stem.py.
 """
@@ -61,7 +61,7 @@ def open_overview(
     if not (rest.startswith("//") and place and colon and port.isdigit() and 0 < int(port) < 1 << 16):
         raise ConfigurationError(f"instrument.uri is 'pyro5:{rest}', expected pyro5://HOST:PORT/OBJECT")
     for option, number in (("fov_nm", fov_nm), ("timeout_s", timeout_s)):
-        if not (isinstance(number, int | float) and math.isfinite(number) and number > 0):
+        if not (math.isfinite(number) and number > 0):
             raise ConfigurationError(f"instrument.{option} is {number!r}, expected a positive number")
     name = name or "microscope.server"
     source = f"pyro5://{host}/{name}"

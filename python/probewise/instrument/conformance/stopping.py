@@ -68,7 +68,9 @@ def mid_scan(subject: Subject) -> str:
     stops = Capability.ABORT in subject.capability  # what cannot stop a frame is safe when it has ended
     limit_s = ABORT_S if stops else (1 + DURATION_SLACK) * duration_s + ABORT_S
     if not call.returned or call.seconds > limit_s:
-        raise Failed(f"abort of a frame of {duration_s:.3g} s took {call.seconds:.3g} s, expected at most {limit_s:.3g} s")
+        raise Failed(
+            f"abort of a frame of {duration_s:.3g} s took {call.seconds:.3g} s, expected at most {limit_s:.3g} s"
+        )
     if stops and ended > ABORT_S:
         raise Failed(f"read_into ended {ended:.3g} s after the abort, expected at most {ABORT_S} s as ABORT is claimed")
     safe = subject.require_safe("an abort in mid-scan")
