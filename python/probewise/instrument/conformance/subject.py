@@ -21,7 +21,7 @@ STALE_FRAMES = 8  # as many as a session drops
 PATIENCE_S = 10.0  # beyond a scan's own time
 STATES = ("blanked", "parked", "scanning", "on")
 SMALL = ((16, 24), (32, 32), (64, 64), (128, 128), (256, 256), (512, 512))
-LONG_NS = 2_000_000_000
+LONG_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Subject:
         return self.raster(self._small.shape, dwell_ns=dwell_ns)
 
     def long(self) -> RasterROI:
-        """A frame of the survey field that takes about two seconds; NotApplicable where none takes half of that."""
+        """A frame of the survey field that takes about a second; NotApplicable where none does."""
         for shape in (self.small().shape, *((side, side) for side in (256, 512, 1024, 2048))):
             if math.prod(shape) > self.limits.max_points:
                 break
@@ -115,7 +115,7 @@ class Subject:
                 with contextlib.suppress(ValueError):
                     self.arm(scan)
                     return scan
-        raise NotApplicable("no frame within the limits takes about 2 s")
+        raise NotApplicable("no frame within the limits takes about 1 s")
 
     def buffer(self, armed: Armed) -> Float32Array:
         """What read_into fills; NaN, so that what was not filled is seen."""
