@@ -100,7 +100,7 @@ def _driver(name: str, options: dict[str, str]) -> Callable[[], Driver]:
             raise ValueError(f"--driver {name} is unknown, expected {', '.join(DRIVERS)} or MODULE:NAME")
         module, maker = f"probewise_agent.{name}", "open_driver"
     made = getattr(importlib.import_module(module), maker)
-    return lambda: made(**options)  # type: ignore[no-any-return]
+    return lambda: made(**options)
 
 
 def _dose(options: Any) -> Dose:

@@ -111,7 +111,7 @@ class RemoteDriver:
         if self._shares and out.nbytes >= SHARED_FROM and (self._shared is None or len(self._shared) < out.nbytes):
             self._share(out.nbytes)
         reply = self._ask(
-            messages.READ, {"timeout_s": timeout_s}, into=memoryview(out).cast("B"), answer_s=timeout_s + ANSWER_S
+            messages.READ, {"timeout_s": timeout_s}, into=out.data.cast("B"), answer_s=timeout_s + ANSWER_S
         )
         gave = reply.data
         if gave.pop("shared", False):
@@ -125,7 +125,7 @@ class RemoteDriver:
         self._ask(messages.PARK, {"yx": None if yx is None else [float(yx[0]), float(yx[1])]})
 
     def blank(self, on: bool) -> None:
-        self._ask(messages.BLANK, {"on": on})
+        self._ask(messages.BLANK if on else messages.LIGHT)
 
     def spent(self) -> dict[str, Any]:
         """Beam time that the server has counted: spent_ns, reserved_ns, budget_ns (None for no limit)."""

@@ -23,11 +23,15 @@ class DoseSpent(DriverError):
     """The budget does not allow what was asked for."""
 
 
+class Held(DriverError):
+    """Another process serves the instrument."""
+
+
 class State:
     """The last fencing token and the ns of beam that are spent or reserved, in a locked file."""
 
     def __init__(self, path: str) -> None:
-        """raises  DriverError when another process holds the file or its content is damaged"""
+        """raises  Held when another process has the file, DriverError when its content is damaged"""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         try:
             self._lock(path)
@@ -50,7 +54,7 @@ class State:
 
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DriverError(f"the instrument is served by another process, which holds {path}") from error
+            raise Held(f"the instrument is served by another process, which holds {path}") from error
 
     def _parsed(self, text: bytes, path: str) -> tuple[int, int]:
         if len(text) != RECORD.size + 4 or zlib.crc32(text[:-4]) != struct.unpack("<I", text[-4:])[0]:

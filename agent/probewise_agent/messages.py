@@ -29,8 +29,8 @@ OBJECT_BYTES = 1 << 16
 BODY_BYTES = 1 << 28
 BUFFER_BYTES = PREFIX.size + OBJECT_BYTES
 
-# Kinds of a request. The first ten travel on the control connection, the last three on the side connection.
-LEASE, DESCRIBE, ARM, START, READ, PARK, BLANK, CLOSE, MEMORY, SPENT = range(1, 11)
+# Kinds of a request. The first travel on the control connection, the last three on the side connection.
+LEASE, DESCRIBE, ARM, START, READ, PARK, BLANK, LIGHT, CLOSE, MEMORY, SPENT = range(1, 12)
 ATTACH, BEAT, ABORT = range(16, 19)
 # Kinds of a reply: done, refused argument, failed scan, late scan, faulty hardware, no right to ask.
 DONE, REFUSED, FAILED, LATE, FAULT, DENIED = range(64, 70)
@@ -67,7 +67,6 @@ def _no_constant(name: str) -> None:
     raise MessageError(f"the object holds {name}, expected finite numbers")
 
 
-_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
@@ -79,6 +78,8 @@ class Stream:
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
+        self._arrays: list[Any] = []
+        self._encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=self._apart).encode
 
     @property
     def pending(self) -> bool:
@@ -92,9 +93,10 @@ class Stream:
 
         raises  ValueError or TypeError for data that cannot be sent, MessageError for too much of it
         """
-        arrays: list[Any] = []
-        text = _encode(_packed(data, arrays)).encode() if data else b""
-        body = sum(array.nbytes for array in arrays) + len(raw)
+        arrays = self._arrays
+        arrays.clear()
+        text = self._encode(data).encode() if data else b""
+        body = sum(array.nbytes for array in arrays) + len(raw) if arrays or len(raw) else 0
         if len(text) > OBJECT_BYTES or body > BODY_BYTES:
             raise MessageError(f"{len(text)} bytes with a body of {body} are too many for a message")
         head = PREFIX.pack(MAGIC, VERSION, kind, request, fence, len(text), body) + text
@@ -148,6 +150,18 @@ class Stream:
             data = _unpacked(data, taken)
         return Message(kind, request, fence, data, taken)
 
+    def _apart(self, value: Any) -> Any:
+        """What stands in the object for a value that JSON has not; arrays follow in the body."""
+        if isinstance(value, np.generic):
+            return value.item()
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"a {type(value).__name__} cannot be sent")
+        name = value.dtype.newbyteorder("<").str
+        if name not in DTYPES:
+            raise TypeError(f"an array of {value.dtype} cannot be sent, expected one of {', '.join(DTYPES)}")
+        self._arrays.append(np.ascontiguousarray(value).astype(name, copy=False))
+        return {"array": [name, list(value.shape)]}
+
     def bare(self) -> list[Message]:
         """Messages of a prefix alone that have come, after one look at a socket that has something to read."""
         self._need(0, None)
@@ -196,21 +210,6 @@ class Stream:
             if count == 0:
                 raise ConnectionLost("the other end has closed the connection")
             return count
-
-
-def _packed(value: Any, arrays: list[Any]) -> Any:
-    if isinstance(value, np.ndarray):
-        array = np.ascontiguousarray(value)
-        name = array.dtype.newbyteorder("<").str
-        if name not in DTYPES:
-            raise TypeError(f"an array of {array.dtype} cannot be sent, expected one of {', '.join(DTYPES)}")
-        arrays.append(array.astype(name, copy=False))
-        return {"array": [name, list(value.shape)]}
-    if isinstance(value, dict):
-        return {str(key): _packed(inner, arrays) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_packed(inner, arrays) for inner in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _parsed(text: bytes) -> dict[str, Any]:

@@ -38,12 +38,13 @@ class Denied(Exception):
 class Owner:
     """Serves one controller after the other, in the order in which they got the lease.
 
-    busy  (name of the verb, when it has to be over on time.monotonic), None between verbs
+    busy       (name of the verb, when it has to be over on time.monotonic), None between verbs
+    left_well  whether the last controller closed, and did not just vanish; None before the first
     """
 
     def __init__(self, make_driver: Callable[[], Driver], beam_of: Callable[[Driver], Beam], lease: Lease) -> None:
         self.busy: tuple[str, float] | None = None
-        self.ready = queue.SimpleQueue()  # type: queue.SimpleQueue[Optional[BaseException]]
+        self.ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self.queue: queue.SimpleQueue[Controller | None] = queue.SimpleQueue()
         self.welcome: dict[str, Any] = {}
         self._make_driver = make_driver
@@ -57,12 +58,16 @@ class Owner:
         self._started: tuple[int, int] | None = None  # channels, samples
         self._notices: list[str] = []
         self._shared: mmap.mmap | None = None
-        self._verbs: dict[int, tuple[str, Callable[[Controller, Message], dict[str, Any]]]] = {
+        self._out: Any = None
+        self.left_well: bool | None = None
+        self._verbs: dict[int, tuple[str, Callable[[Controller, Message], dict[str, Any] | None]]] = {
             messages.DESCRIBE: ("describe", lambda controller, message: self._describe()),
             messages.ARM: ("arm", self._arm),
             messages.START: ("start", self._start),
+            messages.READ: ("read_into", self._read),
             messages.PARK: ("park", self._park),
             messages.BLANK: ("blank", self._blank),
+            messages.LIGHT: ("blank", self._light),
             messages.SPENT: ("spent", self._spent),
         }
 
@@ -98,6 +103,7 @@ class Owner:
 
     def _serve(self, controller: Controller) -> None:
         control, beam = controller.control, self._beam
+        self.left_well = False
         self._armed = self._started = None
         try:
             control.send(
@@ -115,14 +121,15 @@ class Owner:
                 if message.kind == messages.CLOSE:
                     self._settle()
                     controller.lost = "it is done"
+                    self.left_well = True
                     control.send(messages.DONE, message.request, controller.fence)
-                elif message.kind == messages.READ:
-                    self._answer_read(controller, message)
                 elif message.kind == messages.MEMORY:
                     self._share(controller, message)
                 else:
                     kind, data = self._outcome(controller, message)
-                    control.send(kind, message.request, controller.fence, data)
+                    out, self._out = self._out, None
+                    raw = b"" if out is None or kind != messages.DONE else memoryview(out).cast("B")
+                    control.send(kind, message.request, controller.fence, data, raw)
                 self.busy = None
                 controller.sign = time.monotonic()
         except (ConnectionLost, MessageError) as error:
@@ -138,31 +145,29 @@ class Owner:
             if controller.side is not None:
                 controller.side.close()
 
-    def _outcome(self, controller: Controller, message: Message) -> tuple[int, dict[str, Any]]:
-        """Kind and object of the reply."""
+    def _outcome(self, controller: Controller, message: Message) -> tuple[int, dict[str, Any] | None]:
+        """Call a verb: kind and object of the reply. What went wrong is a reply too, and then the beam is off."""
         verb, function = self._verbs.get(message.kind, ("", None))
         if function is None:
             return messages.DENIED, {"message": f"there is no verb {message.kind} on this connection"}
-        return self._guarded(controller, message, verb, lambda: function(controller, message))
-
-    def _guarded(
-        self, controller: Controller, message: Message, verb: str, function: Callable[[], dict[str, Any]]
-    ) -> tuple[int, dict[str, Any]]:
-        """Call a verb; what went wrong is a reply, and then the beam is off."""
         try:
             return self._called(controller, message, verb, function)
         finally:
             self.busy = (REPLY, time.monotonic() + SEND_S)  # before it goes out: another verb may follow at once
 
     def _called(
-        self, controller: Controller, message: Message, verb: str, function: Callable[[], dict[str, Any]]
-    ) -> tuple[int, dict[str, Any]]:
+        self,
+        controller: Controller,
+        message: Message,
+        verb: str,
+        function: Callable[[Controller, Message], dict[str, Any] | None],
+    ) -> tuple[int, dict[str, Any] | None]:
         beam, aborts = self._beam, self._beam.aborts
         try:
             if message.fence != controller.fence:
                 raise Denied(f"the fencing token is {message.fence}, expected {controller.fence}")
             self.busy = (verb, time.monotonic() + VERB_S)
-            data = function()
+            data = function(controller, message)
             if beam.aborts != aborts and verb in ("start", "blank", "park", "read_into"):
                 raise ScanFailed(f"aborted during {verb}: {beam.cut or 'as was asked'}")
             return messages.DONE, data
@@ -228,7 +233,7 @@ class Owner:
         self._armed = (len(channels), samples_of(gave["scan"]), int(gave["duration_ns"]))
         return {"scan": gave["scan"], "duration_ns": self._armed[2]}
 
-    def _start(self, controller: Controller, message: Message) -> dict[str, Any]:
+    def _start(self, controller: Controller, message: Message) -> dict[str, Any] | None:
         armed, self._armed = self._armed, None
         if armed is None:
             raise ScanFailed("no scan is armed")
@@ -237,29 +242,27 @@ class Owner:
             raise ScanFailed(f"the beam was taken off: {self._beam.cut}")
         self._driver.start()
         self._started = armed[:2]
-        return {}
+        return None
 
-    def _park(self, controller: Controller, message: Message) -> dict[str, Any]:
+    def _park(self, controller: Controller, message: Message) -> dict[str, Any] | None:
         (yx,) = _fields(message, "yx")
         checks.check_park(yx)
         self._may_light(controller)
         self._driver.park(None if yx is None else (float(yx[0]), float(yx[1])))
         if yx is not None and "BLANK" not in self._limits.capabilities:
             self._beam.dark()
-        return {}
+        return None
 
-    def _blank(self, controller: Controller, message: Message) -> dict[str, Any]:
-        (on,) = _fields(message, "on")
-        if not isinstance(on, bool):
-            raise ScanFailed(f"on is {on!r}, expected true or false")
-        if on:
-            self._driver.blank(True)
-            self._beam.dark()
-        else:
-            self._may_light(controller)
-            self._beam.cut = None
-            self._driver.blank(False)
-        return {}
+    def _blank(self, controller: Controller, message: Message) -> dict[str, Any] | None:
+        self._driver.blank(True)
+        self._beam.dark()
+        return None
+
+    def _light(self, controller: Controller, message: Message) -> dict[str, Any] | None:
+        self._may_light(controller)
+        self._beam.cut = None
+        self._driver.blank(False)
+        return None
 
     def _spent(self, controller: Controller, message: Message) -> dict[str, Any]:
         dose = self._beam.dose
@@ -272,37 +275,29 @@ class Owner:
             raise ScanFailed(f"the controller is gone: {controller.lost}")
         self._beam.light(for_ns)
 
-    def _answer_read(self, controller: Controller, message: Message) -> None:
-        """Read the started scan; the values go into shared memory when the controller has some, over the wire else."""
-        out: Any = None
-
-        def read() -> dict[str, Any]:
-            nonlocal out
-            timeout_s = checks.check_timeout(_fields(message, "timeout_s")[0])
-            started, self._started = self._started, None
-            if started is None:
-                raise ScanFailed(f"nothing is being scanned: {self._beam.cut or 'start it first'}")
-            self.busy = ("read_into", time.monotonic() + timeout_s + READ_GRACE_S)
-            count = started[0] * started[1]
-            shared = self._shared
-            if shared is not None and len(shared) >= 4 * count:
-                out = np.frombuffer(shared, np.float32, count).reshape(started)
-            else:
-                out = np.empty(started, np.float32)
-                shared = None
-            gave = self._driver.read_into(out, timeout_s)
-            notices, self._notices = [*gave["notices"], *self._notices], []
-            return {
-                "valid": int(gave["valid"]),
-                "started_ns": int(gave["started_ns"]),
-                "duration_ns": int(gave["duration_ns"]),
-                "notices": [str(notice) for notice in notices],
-                "shared": shared is not None,
-            }
-
-        kind, data = self._guarded(controller, message, "read_into", read)
-        raw = memoryview(out).cast("B") if kind == messages.DONE and not data["shared"] else b""
-        controller.control.send(kind, message.request, controller.fence, data, raw)
+    def _read(self, controller: Controller, message: Message) -> dict[str, Any]:
+        """The started scan, into shared memory when the controller has some, into `_out` for the wire else."""
+        timeout_s = checks.check_timeout(_fields(message, "timeout_s")[0])
+        started, self._started = self._started, None
+        if started is None:
+            raise ScanFailed(f"nothing is being scanned: {self._beam.cut or 'start it first'}")
+        self.busy = ("read_into", time.monotonic() + timeout_s + READ_GRACE_S)
+        count, shared = started[0] * started[1], self._shared
+        if shared is not None and len(shared) >= 4 * count:
+            out = np.frombuffer(shared, np.float32, count).reshape(started)
+        else:
+            out = np.empty(started, np.float32)
+            shared = None
+        gave = self._driver.read_into(out, timeout_s)
+        self._out = out if shared is None else None
+        notices, self._notices = [*gave["notices"], *self._notices], []
+        return {
+            "valid": int(gave["valid"]),
+            "started_ns": int(gave["started_ns"]),
+            "duration_ns": int(gave["duration_ns"]),
+            "notices": [str(notice) for notice in notices],
+            "shared": shared is not None,
+        }
 
     def _share(self, controller: Controller, message: Message) -> None:
         (size,) = _fields(message, "bytes")

@@ -32,6 +32,7 @@ from probewise_agent.owner import REPLY, Owner
 TICK_S = 0.02
 GREETING_S = 2.0
 GREETINGS = 8  # at once; more are turned away
+FIRST_S = 20.0  # a server that lingers waits so long for its first controller
 ABORT_S = 2.0  # after which a controller that asked for it is told that the beam may be on
 STUCK_S = 2.0  # a lease is refused when the driver has not returned for so long
 
@@ -64,7 +65,7 @@ class Server:
     token        what a controller has to know
     heartbeat_s  silence, with the beam on, after which it is taken off
     lease_s      silence after which another controller may take over
-    linger_s     without a controller after which `run` returns, None for never
+    linger_s     after which `run` returns when a controller vanished, at once when it closed; None for never
     """
 
     def __init__(
@@ -99,7 +100,13 @@ class Server:
             for sock in (self._listener, self._wake, self._woken):
                 sock.close()
             raise error
+        self._lease.free_since = time.monotonic()
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
+
+    @property
+    def left_well(self) -> bool:
+        """Whether the last controller closed, and did not just vanish."""
+        return self._owner.left_well is True
 
     def stop(self, reason: str) -> None:
         """End `run`, from any thread or a signal handler."""
@@ -139,7 +146,9 @@ class Server:
         side = None if holder is None or holder.lost is not None else holder.side
         waited = [self._woken] if side is None else [self._woken, side.socket]
         try:
-            readable, _, _ = select.select(waited, [], [], 0.25 if holder is None else TICK_S)
+            readable, _, _ = select.select(
+                waited, [], [], 0.25 if holder is None and self._linger_s is None else TICK_S
+            )
         except (OSError, ValueError):  # closed in between
             readable = []
         if self._woken in readable:
@@ -198,13 +207,15 @@ class Server:
                 beam.keep_safe(reason)
         if holder is not None and busy is not None and holder.lost is None:
             self._look_at_control(holder, now, busy)
-        if self._linger_s is not None and holder is None and now - self._lease.free_since > self._linger_s:
-            self._stop = "no controller is left"
+        if self._linger_s is not None and holder is None:
+            had_one, well = self._owner.left_well is not None, self._owner.left_well
+            if well or now - self._lease.free_since > (self._linger_s if had_one else FIRST_S):
+                self._stop = "no controller is left"
         if not self._thread.is_alive():
             self._stop = self._stop or "the owner's thread has ended"
 
     def _look_at_control(self, holder: Controller, now: float, busy: tuple[str, float]) -> None:
-        """While a verb is in flight the owner does not read: its end, or a second verb, is seen here."""
+        """While a verb is in flight the owner does not read: the end, or a second verb, is seen here."""
         sock = holder.control.socket
         try:
             if busy[0] != REPLY and select.select([sock], [], [], 0)[0]:

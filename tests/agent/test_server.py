@@ -285,9 +285,14 @@ def test_the_server_that_is_stopped_leaves_the_beam_off_and_the_driver_closed():
 
 
 def test_it_lingers_no_longer_than_it_was_told():
-    with serving(linger_s=0.2) as (where, driver, _):
+    with serving(linger_s=30.0) as (where, driver, server):
         RemoteDriver(where, TOKEN).close()
         assert comes(lambda: driver.closed)
+        assert server.left_well
+    with serving(linger_s=0.1) as (where, driver, server):
+        RemoteDriver(where, TOKEN)._end()
+        assert comes(lambda: driver.closed)
+        assert not server.left_well
 
 
 def test_a_driver_that_cannot_be_made_is_an_error_of_open():
