@@ -14,6 +14,7 @@ from typing import Any, Sequence
 
 from probewise_agent.blocking import BlockingDriver
 from probewise_agent.driver import DriverError
+from probewise_agent.options import values_of
 from probewise_agent.rasters import centre_nm, check_inside, check_raster, duration_ns, pixel_nm, turned
 
 PACKAGE = "autoscript_tem_microscope_client"
@@ -188,3 +189,8 @@ class AutoScriptDriver(BlockingDriver):
         microscope.optics.scan_rotation = rotation
         microscope.optics.deflectors.beam_shift = self._structures.Point(x, y)
         microscope.disconnect()
+
+
+def open_driver(**texts: str) -> AutoScriptDriver:
+    """The driver from texts of a command line: `fov_nm` and its other options."""
+    return AutoScriptDriver(**values_of(texts))

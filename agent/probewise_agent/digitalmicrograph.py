@@ -15,6 +15,7 @@ import numpy as np
 
 from probewise_agent.blocking import BlockingDriver
 from probewise_agent.driver import DriverError
+from probewise_agent.options import values_of
 from probewise_agent.rasters import centre_nm, check_inside, check_raster, duration_ns, pixel_nm
 
 MODULE = "DigitalMicrograph"
@@ -132,3 +133,8 @@ class DigitalMicrographDriver(BlockingDriver):
             "DSSetScanControl(1)\n"
             f"DSPositionBeam(reference, {yx[1] * cols!r}, {yx[0] * rows!r})\n"
         )
+
+
+def open_driver(**texts: str) -> DigitalMicrographDriver:
+    """The driver from texts of a command line: `fov_nm` and its other options."""
+    return DigitalMicrographDriver(**values_of(texts))

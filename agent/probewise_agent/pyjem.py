@@ -15,6 +15,7 @@ import numpy as np
 
 from probewise_agent.blocking import BlockingDriver
 from probewise_agent.driver import DriverError
+from probewise_agent.options import values_of
 from probewise_agent.rasters import centre_nm, check_inside, check_raster, duration_ns, pixel_nm
 
 PACKAGE = "PyJEM"
@@ -128,3 +129,8 @@ class PyJemDriver(BlockingDriver):
         detector = self._detector.Detector(self.limits["channels"][0])
         detector.set_scanmode(SPOT)
         detector.set_spotposition(round(yx[1] * SPOT_STEPS), round(yx[0] * SPOT_STEPS))
+
+
+def open_driver(**texts: str) -> PyJemDriver:
+    """The driver from texts of a command line: `fov_nm` and its other options."""
+    return PyJemDriver(**values_of(texts))

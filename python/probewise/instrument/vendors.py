@@ -11,6 +11,7 @@ from typing import Any
 
 from probewise.errors import ConfigurationError, InstrumentError
 from probewise.instrument.driven import DrivenInstrument
+from probewise.instrument.registry import IN_PROCESS, hardware
 
 
 class VendorInstrument(DrivenInstrument):
@@ -19,8 +20,10 @@ class VendorInstrument(DrivenInstrument):
     def __init__(self, driver: Any, source: str) -> None:
         super().__init__(driver, source)
         self.fov_nm: tuple[float, float] = driver.fov_nm
+        self.notices: tuple[str, ...] = ()
 
 
+@hardware
 def open_autoscript(rest: str, *, fov_nm: float, **options: Any) -> VendorInstrument:
     """Open "autoscript:HOST" or "autoscript:HOST:PORT" (default localhost:9095).
 
@@ -39,6 +42,7 @@ def open_autoscript(rest: str, *, fov_nm: float, **options: Any) -> VendorInstru
     )
 
 
+@hardware
 def open_pyjem(
     rest: str, *, fov_nm: float, channels: Sequence[str] = (), flyback_us: float = 100.0
 ) -> VendorInstrument:
@@ -65,17 +69,21 @@ def open_dm(
 ) -> VendorInstrument:
     """Open "dm:" inside DigitalMicrograph; options are those of probewise_agent.digitalmicrograph's driver.
 
+    Its module exists in DigitalMicrograph's process alone, so that no keeper can hold it; a notice says so.
+
     raises   ConfigurationError outside DigitalMicrograph
     """
     from probewise_agent.digitalmicrograph import DigitalMicrographDriver
 
     if rest:
         raise ConfigurationError(f"instrument.uri is 'dm:{rest}', expected dm: alone")
-    return _opened(
+    opened = _opened(
         lambda: DigitalMicrographDriver(fov_nm=fov_nm, signals=signals, flyback_us=flyback_us, dwell_us=dwell_us),
         "dm:",
         "DigitalMicrograph is the module that Gatan's own Python has, inside DigitalMicrograph (GMS 3.4 or newer)",
     )
+    opened.notices = (IN_PROCESS,)
+    return opened
 
 
 def _opened(make: Callable[[], Any], uri: str, origin: str) -> VendorInstrument:

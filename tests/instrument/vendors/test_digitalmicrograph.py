@@ -8,6 +8,7 @@ from probewise.instrument import open_instrument, session
 from probewise.instrument.conformance import check
 from probewise.instrument.vendors import open_dm
 from probewise.types import Context, RasterROI
+from probewise_agent.digitalmicrograph import open_driver
 
 FOV_NM = 200.0
 FLYBACK_NS = 20_000
@@ -125,3 +126,14 @@ def test_outside_digitalmicrograph_the_origin_is_named():
         open_instrument("dm:", fov_nm=FOV_NM)
     with pytest.raises(ConfigurationError, match=r"instrument\.uri is 'dm:x', expected dm: alone"):
         open_instrument("dm:x", fov_nm=FOV_NM)
+
+
+def test_it_says_that_no_keeper_holds_it(opened):
+    assert "the beam has no keeper of its own" in opened.notices[0]
+
+
+def test_the_command_line_gives_texts(scripts):
+    driver = open_driver(fov_nm="120.5", signals='{"BF": 1}')
+    assert driver.fov_nm == (120.5, 120.5)
+    assert driver.describe()["limits"]["channels"] == ["BF"]
+    driver.close()
