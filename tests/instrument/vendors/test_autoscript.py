@@ -162,7 +162,7 @@ def test_no_microscope_is_an_instrument_error(monkeypatch, column, capsys):
     fake.install(monkeypatch, column, unreachable=True)
     with pytest.raises(InstrumentError, match="does not answer: OSError: no AutoScript server at host:9096"):
         open_autoscript("host:9096", fov_nm=FOV_NM)
-    assert main(["autoscript:host", "--option", "fov_nm=200"]) == 3
+    assert main(["autoscript:host", "--option", "fov_nm=200", "--option", "keeper=in-process"]) == 3
 
 
 def test_it_says_that_it_was_not_tried(opened):

@@ -86,7 +86,10 @@ class Subject:
         return RasterROI(shape, self.dwell_ns(dwell_ns), centre, size, flyback_ns=self.limits.flyback_ns)
 
     def arm(self, scan: Scan, context: Context | None = None, channels: Sequence[str] | None = None) -> Armed:
-        return self.instrument.arm(scan, context or self.survey, channels=list(channels or self.channels))
+        armed = self.instrument.arm(scan, context or self.survey, channels=list(channels or self.channels))
+        if isinstance(armed, Armed) and isinstance(armed.scan, RasterROI) and isinstance(scan, RasterROI):
+            _require_place(scan, armed.scan)
+        return armed
 
     def arm_first(self, choices: Iterable[tuple[Scan, Context]], what: str) -> Armed:
         """The first of several scans that the instrument accepts; NotApplicable with its last refusal when none."""
@@ -222,6 +225,18 @@ class Subject:
         for function in (self.instrument.abort, self.rest):
             with contextlib.suppress(Exception):
                 function()
+
+
+def _require_place(asked: RasterROI, executed: RasterROI) -> None:
+    """An instrument may round a place to what it has, by half a pixel; more is another place."""
+    for axis in (0, 1):
+        half = asked.size_yx[axis] / asked.shape[axis] / 2 + 1e-9
+        moved = abs(executed.centre_yx[axis] - asked.centre_yx[axis])
+        if moved > half or abs(executed.size_yx[axis] - asked.size_yx[axis]) > half:
+            raise Failed(
+                f"a rectangle about {asked.centre_yx} with sides {asked.size_yx} of the frame is executed about "
+                f"{executed.centre_yx} with {executed.size_yx}, expected within half a pixel, or a ValueError"
+            )
 
 
 def refused(
