@@ -87,7 +87,7 @@ def test_what_was_never_checked_is_refused_all_the_same(bad):
     for field in ("centre_yx", "size_yx"):
         with pytest.raises(ConfigurationError, match=r"leaves the frame, expected within 0\.\.1"):
             check(unchecked(roi, **{field: (0.5, bad)}))
-    with pytest.raises(ConfigurationError, match="fov_nm is .* expected at most"):
+    with pytest.raises(ConfigurationError, match=r"fov_nm is .* expected at most"):
         check(roi, unchecked(SITE, fov_nm=(bad, 8.0)), limits=replace(LIMITS, max_fov_nm=1e4))
 
 
