@@ -26,6 +26,7 @@ class Abort:
     def __init__(self, reason: str) -> None:
         self.reason = reason
         self.begun = False
+        self.lights = 0  # how often the beam had been lit when it began
         self.done = threading.Event()
         self.error: BaseException | None = None
 
@@ -97,6 +98,9 @@ class Beam:
             lasted = time.monotonic_ns() - self._since_ns
             if lasted + AHEAD_NS > self.dose.ahead_ns and not self.dose.reserve(lasted + SLICE_NS):
                 return "the dose budget is spent"
+        latest = self._latest
+        if latest is not None and latest.done.is_set() and latest.error is not None and latest.lights == self._lights:
+            return "an abort failed"
         return None
 
     def make_safe(self, reason: str) -> Abort:
@@ -124,7 +128,7 @@ class Beam:
             if request is None:
                 return
             request.begun = True
-            lights = self._lights
+            lights = request.lights = self._lights
             self.aborts += 1
             for _ in range(ABORT_TRIES):
                 try:

@@ -32,7 +32,7 @@ def raises(kind, call):
 def exercise(address, folder):
     driver = PlainDriver(realtime=True)
     state = State(str(Path(folder) / "state"))
-    with serving(driver, address, dose=Dose(10**10, state), heartbeat_s=0.15) as (where, _, _):
+    with serving(driver, address, dose=Dose(10**10, state), heartbeat_s=0.4) as (where, _, _):
         raises(DriverError, lambda: RemoteDriver(where, b"x" * 32))
         client = RemoteDriver(where, TOKEN)
         raises(DriverError, lambda: RemoteDriver(where, TOKEN))

@@ -137,12 +137,12 @@ def test_the_order_of_the_verbs_is_kept():
 
 
 def test_a_client_that_is_silent_with_the_beam_on_loses_the_beam_but_not_the_lease():
-    with serving(heartbeat_s=0.1) as (where, driver, _):
+    with serving(heartbeat_s=0.5) as (where, driver, _):
         client = lit(where, driver)
         assert comes(lambda: driver.beam == "blanked")
         client.arm(RASTER, CONTEXT, ["BF"])
         client.blank(False)
-        time.sleep(0.3)
+        time.sleep(0.8)
         with pytest.raises(ScanFailed, match="no sign of life"):
             client.start()
         out = np.empty((1, 24), np.float32)
@@ -156,19 +156,19 @@ def test_a_client_that_is_silent_with_the_beam_on_loses_the_beam_but_not_the_lea
 
 def test_a_scan_longer_than_the_heartbeat_is_read_to_its_end():
     driver = PlainDriver(realtime=True)
-    with serving(driver, heartbeat_s=0.1) as (where, _, _):
+    with serving(driver, heartbeat_s=0.5) as (where, _, _):
         client = RemoteDriver(where, TOKEN)
-        assert scan(client, slow(0.5))[1]["duration_ns"] == 500_000_000
+        assert scan(client, slow(1.0))[1]["duration_ns"] == 10**9
         client.close()
 
 
 def test_a_client_that_stops_while_it_waits_loses_the_scan(monkeypatch):
     driver = PlainDriver(realtime=True)
-    with serving(driver, heartbeat_s=0.1) as (where, _, _):
+    with serving(driver, heartbeat_s=0.5) as (where, _, _):
         client = RemoteDriver(where, TOKEN)
         monkeypatch.setattr(client, "_beat", lambda: None)  # as a stopped process, or one whose interpreter hangs
         with pytest.raises(ScanFailed, match="aborted"):
-            scan(client, slow(1.0))
+            scan(client, {**slow(1.0), "shape": [20, 1000]})
         assert driver.beam == "blanked"
         client.close()
 

@@ -26,7 +26,6 @@ from probewise_agent.driver import DriverError
 from probewise_agent.server import Address, Server, listen
 from probewise_agent.tokens import read_token, write_token
 
-HEARTBEAT_S = 0.18
 LEASE_S = 30.0
 LINGER_S = 0.3
 UNIX_PATH = 100  # bytes that the path of a socket may have everywhere
@@ -99,7 +98,7 @@ def _serve(order: dict[str, Any], place: Place, state: State) -> int:
         read_token(str(place.file("token"))),
         listener,
         dose=Dose(None if seconds is None else int(seconds * 1e9), state),
-        heartbeat_s=HEARTBEAT_S,
+        heartbeat_s=order["heartbeat_s"],
         lease_s=LEASE_S,
         linger_s=LINGER_S,
     )

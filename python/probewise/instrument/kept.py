@@ -20,6 +20,7 @@ from probewise_agent.driver import DriverError
 from probewise_agent.server import Address
 from probewise_agent.tokens import read_token
 
+HEARTBEAT_S = 0.18  # silence, with the beam on, after which the keeper takes it off
 OPEN_S = 120.0  # what a vendor's connection may take
 END_S = 5.0
 
@@ -32,7 +33,15 @@ def open_kept(uri: str, options: dict[str, Any], max_beam_s: float | None = None
     raises      as the backend does; InstrumentError when another controller has the instrument
     """
     try:
-        order = json.dumps({"uri": uri, "options": options, "max_beam_s": max_beam_s, "path": sys.path})
+        order = json.dumps(
+            {
+                "uri": uri,
+                "options": options,
+                "max_beam_s": max_beam_s,
+                "heartbeat_s": HEARTBEAT_S,
+                "path": sys.path,
+            }
+        )
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
             f"an option of {uri} is no plain value ({error}), which a keeper needs; keeper = 'in-process' does not"
