@@ -95,6 +95,14 @@ class RoundsDwell(Sound):
         return replace(armed, scan=replace(scan, dwell_ns=round(scan.dwell_ns, -4) or 10_000))
 
 
+class RoundsPlace(Sound):
+    """Knows tenths of the frame only."""
+
+    def arm(self, scan, context, *, channels):
+        armed = super().arm(scan, context, channels=channels)
+        return replace(armed, scan=replace(scan, centre_yx=tuple(round(value, 1) for value in scan.centre_yx)))
+
+
 class ClampsDwell(Sound):
     def asked(self, scan, context):
         return replace(scan, dwell_ns=min(max(scan.dwell_ns, 100), 1_000_000_000)), context
@@ -231,6 +239,7 @@ BROKEN = [
         "pixels of 4000 instead of 1000 ns are stated to take 1152000000 ns more, expected 1152000 ns",
     ),
     (RoundsDwell, "dwell", "a dwell of 1000 ns is executed as 10000 ns, expected 1000 ns"),
+    (RoundsPlace, "sub-scan of the survey field", "(0.3125, 0.625) with sides (0.375, 0.5) of the frame is executed"),
     (ClampsDwell, "dwell refused", "a dwell of 1000000001 ns (limits 100 to 1000000000 in steps of 1) is armed"),
     (ClampsPark, "positions refused", "park at (-0.01, 0.5) is armed, expected ValueError or TypeError"),
     (AbortLeavesBeam, "abort when idle", "after an abort when idle the beam is reported on, expected blanked"),

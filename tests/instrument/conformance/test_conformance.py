@@ -15,7 +15,7 @@ from probewise.instrument.conformance.__main__ import main
 from probewise.instrument.conformance.suite import CHECKS
 from probewise.instrument.picture import open_picture
 
-INSTANT = {"unclaimed capabilities refused", "abort in mid-scan", "safe after a timeout"}  # nothing to ask of
+AT_ONCE = {"abort in mid-scan", "safe after a timeout"}  # frames that are computed come too soon to be cut
 
 
 def not_applicable(results):
@@ -29,7 +29,7 @@ def failures(results):
 def test_the_simulated_microscope_passes():
     results = check(SimulatedInstrument("particles", seed=2))
     assert failures(results) == []
-    assert not_applicable(results) == INSTANT
+    assert not_applicable(results) - AT_ONCE == {"unclaimed capabilities refused"}
     assert [result.name for result in results] == [name for name, _ in CHECKS]
 
 
@@ -53,7 +53,7 @@ def picture(tmp_path_factory):
 def test_a_picture_passes_and_shows_itself(picture):
     results = check(open_picture(picture, fov_nm=60.0), shows=np.load(picture))
     assert failures(results) == []
-    assert not_applicable(results) == INSTANT
+    assert not_applicable(results) - AT_ONCE == {"unclaimed capabilities refused"}
 
 
 def test_a_picture_that_is_said_to_be_another_way_round_fails(picture):

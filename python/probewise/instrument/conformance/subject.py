@@ -21,7 +21,7 @@ STALE_FRAMES = 8  # as many as a session drops
 PATIENCE_S = 10.0  # beyond a scan's own time
 STATES = ("blanked", "parked", "scanning", "on")
 SMALL = ((16, 24), (32, 32), (64, 64), (128, 128), (256, 256), (512, 512))
-LONG_NS = 2_000_000_000
+LONG_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,10 @@ class Subject:
         return RasterROI(shape, self.dwell_ns(dwell_ns), centre, size, flyback_ns=self.limits.flyback_ns)
 
     def arm(self, scan: Scan, context: Context | None = None, channels: Sequence[str] | None = None) -> Armed:
-        return self.instrument.arm(scan, context or self.survey, channels=list(channels or self.channels))
+        armed = self.instrument.arm(scan, context or self.survey, channels=list(channels or self.channels))
+        if isinstance(armed, Armed) and isinstance(armed.scan, RasterROI) and isinstance(scan, RasterROI):
+            _require_place(scan, armed.scan)
+        return armed
 
     def arm_first(self, choices: Iterable[tuple[Scan, Context]], what: str) -> Armed:
         """The first of several scans that the instrument accepts; NotApplicable with its last refusal when none."""
@@ -106,7 +109,7 @@ class Subject:
         return self.raster(self._small.shape, dwell_ns=dwell_ns)
 
     def long(self) -> RasterROI:
-        """A frame of the survey field that takes about two seconds; NotApplicable where none takes half of that."""
+        """A frame of the survey field that takes about a second; NotApplicable where none does."""
         for shape in (self.small().shape, *((side, side) for side in (256, 512, 1024, 2048))):
             if math.prod(shape) > self.limits.max_points:
                 break
@@ -115,7 +118,7 @@ class Subject:
                 with contextlib.suppress(ValueError):
                     self.arm(scan)
                     return scan
-        raise NotApplicable("no frame within the limits takes about 2 s")
+        raise NotApplicable("no frame within the limits takes about 1 s")
 
     def buffer(self, armed: Armed) -> Float32Array:
         """What read_into fills; NaN, so that what was not filled is seen."""
@@ -222,6 +225,18 @@ class Subject:
         for function in (self.instrument.abort, self.rest):
             with contextlib.suppress(Exception):
                 function()
+
+
+def _require_place(asked: RasterROI, executed: RasterROI) -> None:
+    """An instrument may round a place to what it has, by half a pixel; more is another place."""
+    for axis in (0, 1):
+        half = asked.size_yx[axis] / asked.shape[axis] / 2 + 1e-9
+        moved = abs(executed.centre_yx[axis] - asked.centre_yx[axis])
+        if moved > half or abs(executed.size_yx[axis] - asked.size_yx[axis]) > half:
+            raise Failed(
+                f"a rectangle about {asked.centre_yx} with sides {asked.size_yx} of the frame is executed about "
+                f"{executed.centre_yx} with {executed.size_yx}, expected within half a pixel, or a ValueError"
+            )
 
 
 def refused(
