@@ -141,6 +141,18 @@ def test_without_bluesky_it_says_what_to_install(monkeypatch, instrument, tmp_pa
         next(run_plan(small(instrument, tmp_path / "run")))
 
 
+def test_the_pages_scripts_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names = {}
+    for script in (first, second):
+        assert script.count("\n") <= 25
+        exec(compile(script, str(PAGE), "exec"), names)  # noqa: S102  the page's own text
+    assert names["experiment"].summary["steps"] == 20
+    assert [picture.shape for picture in names["frames"]] == [(64, 64)] * 2
+    assert not np.array_equal(*names["frames"])
+
+
 def test_a_status_calls_back_once_and_keeps_its_first_end():
     status, seen = Status(), []
     status.add_callback(seen.append)

@@ -5,6 +5,7 @@ import re
 import socket
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from probewise.instrument.conformance import check
 from probewise.instrument.session import session
 from probewise.types import Capability, Context, RasterROI
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "tango-and-pyro.md"
 PICTURE = 1000 + 4000 * ndimage.gaussian_filter(np.random.default_rng(5).normal(size=(96, 128)), 4)
 ANSWERS = {
     "pictures": (PICTURE.tolist(), PICTURE.shape, "float64"),
@@ -144,3 +146,14 @@ def test_without_pyro_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "Pyro5.api", None)
     with pytest.raises(ConfigurationError, match=re.escape("pip install 'probewise[pyro]'")):
         open_instrument("pyro5://127.0.0.1:1", fov_nm=64.0)
+
+
+def test_the_pages_script_runs(uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)[1]
+    assert script.count("\n") <= 25
+    names = {}
+    script = script.replace("pyro5://127.0.0.1:9091", uri).replace("data/test_stem.h5", "pictures")
+    exec(compile(script, str(PAGE), "exec"), names)  # noqa: S102  the page's own text
+    assert names["summary"]["measured"] == 14
+    assert names["summary"]["time_s"]["beam_duty"] is None  # nothing is scanned in real time

@@ -25,6 +25,7 @@ from probewise.types import Capability, Context, RasterROI
 
 SERVER = Path(__file__).parents[1] / "tango_server.py"
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "tango-and-pyro.md"
+MINE = {"scan": "test/nodb/scan", "keeper": "in-process"}
 FIELD = Context((200.0, 200.0))
 SMALL = RasterROI((16, 16), 1000)
 
@@ -58,7 +59,7 @@ def device(addresses):
 
 @pytest.fixture
 def opened(addresses, device):
-    instrument = open_instrument(addresses["microscope"], scan="test/nodb/scan")
+    instrument = open_instrument(addresses["microscope"], **MINE)
     yield instrument
     instrument.close()
 
@@ -98,7 +99,7 @@ def test_it_passes_the_suite_for_drivers(opened, device):
 )
 def test_the_suite_finds_the_mistakes_of_servers(addresses, device, mistake, check_name, sentence):
     device.misbehave = mistake
-    instrument = open_instrument(addresses["microscope"], scan="test/nodb/scan")
+    instrument = open_instrument(addresses["microscope"], **MINE)
     result = found(instrument, device, only=[check_name])[check_name]
     assert result.outcome == "failed"
     assert re.search(sentence, result.sentence)
@@ -181,7 +182,7 @@ def test_a_frame_that_is_late_is_dropped_and_the_next_one_is_its_own(opened, dev
 
 
 def test_an_abort_returns_with_the_beam_blanked_when_the_frame_has_ended(addresses, device):
-    instrument = open_instrument(addresses["microscope"], scan="test/nodb/scan")
+    instrument = open_instrument(addresses["microscope"], **MINE)
     assert Capability.ABORT not in instrument.describe()[0]
     with session(instrument) as running:
         caught = []
@@ -203,20 +204,41 @@ def test_an_abort_returns_with_the_beam_blanked_when_the_frame_has_ended(address
     assert device.beam == "blanked"
 
 
+def test_a_keeper_holds_it_by_default(addresses, device):
+    with session(open_instrument(addresses["microscope"], scan="test/nodb/scan")) as opened:
+        assert opened.capability == Capability.SHIFT | Capability.BLANK
+        assert opened.acquire(SMALL, FIELD, ["HAADF"]).counts.max() > 0
+        with pytest.raises(ConfigurationError, match="expected squares"):
+            opened.acquire(RasterROI((16, 24), 1000), FIELD, ["HAADF"])
+    assert device.beam == "blanked"
+
+
 def test_without_a_report_of_the_blanker_none_is_claimed(addresses):
-    instrument = open_instrument(addresses["unchecked"], scan="test/nodb/scan")
+    instrument = open_instrument(addresses["unchecked"], **MINE)
     assert Capability.BLANK not in instrument.describe()[0]
     with pytest.raises(InstrumentError, match="has no beam_state"):
         instrument.blank(True)
     with pytest.raises(ConfigurationError, match="idle is 'blank', expected 'park' or 'scan'"), session(instrument):
         pass
-    instrument = open_instrument(addresses["unchecked"], scan="test/nodb/scan")
+    instrument = open_instrument(addresses["unchecked"], **MINE)
     device = tango.DeviceProxy(addresses["unchecked"])
     device.unblank_beam()
     with session(instrument, idle="park", park_yx=(0.0, 0.125)) as opened:
         opened.acquire(SMALL, FIELD, ["HAADF"])
         assert device.beam == "parked"
         np.testing.assert_allclose(device.parked(), [0.125, 0.0])
+
+
+def test_the_pages_script_runs(addresses, device, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)[0]
+    assert script.count("\n") <= 25
+    names = {}
+    script = script.replace("tango://127.0.0.1:8888/test/nodb/microscope#dbase=no", addresses["microscope"])
+    exec(compile(script, str(PAGE), "exec"), names)  # noqa: S102  the page's own text
+    assert names["summary"]["steps"] == 14
+    assert names["summary"]["measured"] == 14
+    assert device.beam == "blanked"
 
 
 def test_a_closed_one_refuses(opened):
@@ -240,20 +262,20 @@ def test_a_closed_one_refuses(opened):
 )
 def test_wrong_addresses_and_options_are_named(uri, options, message):
     with pytest.raises(ConfigurationError, match=message):
-        open_instrument(uri, scan="a/b/d", **options)
+        open_instrument(uri, scan="a/b/d", keeper="in-process", **options)
 
 
 def test_nobody_there_is_an_instrument_error():
     with pytest.raises(InstrumentError, match=r"tango://127\.0\.0\.1:1/a/b/c"):
-        open_instrument("tango://127.0.0.1:1/a/b/c#dbase=no", scan="a/b/d")
+        open_instrument("tango://127.0.0.1:1/a/b/c#dbase=no", scan="a/b/d", keeper="in-process")
 
 
 def test_a_device_without_the_shape_is_an_instrument_error(addresses):
     with pytest.raises(InstrumentError, match="dwell_time"):
-        open_instrument(addresses["microscope"], scan="test/nodb/unchecked")
+        open_instrument(addresses["microscope"], scan="test/nodb/unchecked", keeper="in-process")
 
 
 def test_without_pytango_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tango", None)
     with pytest.raises(ConfigurationError, match=re.escape("pip install 'probewise[tango]'")):
-        open_instrument("tango://127.0.0.1:1/a/b/c", scan="a/b/d")
+        open_instrument("tango://127.0.0.1:1/a/b/c", scan="a/b/d", keeper="in-process")

@@ -23,6 +23,7 @@ import numpy as np
 
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
 from probewise.instrument.checks import check_position, check_request
+from probewise.instrument.registry import hardware
 from probewise.types import Armed, Capability, Context, Float32Array, Frame, Limits, RasterROI, Scan
 
 CALL_MS = 3000  # Tango's own default; its servers give up waiting for a busy device after 3.2 s
@@ -30,6 +31,7 @@ SAME = 1e-6  # relative: the shape's floats are float64, its field may have gone
 DURATION_FACTOR, BUSY_S = 1.5, 10.0  # of a scan's predicted time, and beyond, until the device takes commands again
 
 
+@hardware
 def open_tango(
     rest: str,
     *,
