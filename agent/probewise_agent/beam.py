@@ -105,14 +105,15 @@ class Beam:
 
     def make_safe(self, reason: str) -> Abort:
         """Begin an abort, or join one that has not begun yet."""
-        latest = self._latest
-        if latest is not None and not latest.begun:
-            return latest
-        request = self._latest = Abort(reason)
-        if self.lit:
-            self.cut = reason
-        self._requests.put(request)
-        return request
+        with self._lock:
+            latest = self._latest
+            if latest is not None and not latest.begun:
+                return latest
+            request = self._latest = Abort(reason)
+            if self.lit:
+                self.cut = reason
+            self._requests.put(request)
+            return request
 
     def keep_safe(self, reason: str) -> None:
         """As `make_safe`, to be called again and again: one at a time, and not at once after one that failed."""
@@ -121,6 +122,16 @@ class Beam:
             return
         if latest is None or latest.error is None or time.monotonic_ns() - self._failed_ns >= AGAIN_NS:
             self.make_safe(reason)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when no abort is under way, so that none of before meets what comes next."""
+        limit = time.monotonic() + timeout_s
+        while True:
+            latest = self._latest
+            left = limit - time.monotonic()
+            if latest is None or latest.done.is_set() or left <= 0:
+                return
+            latest.done.wait(left)
 
     def _run(self) -> None:
         while True:

@@ -29,11 +29,17 @@ class Controller:
         self.fence = 0
         self.sign = time.monotonic()
         self.lost: str | None = None
+        self._lock = threading.Lock()
 
-    def lose(self, reason: str) -> None:
-        """End both connections; whoever waits on them notices. What was asked and not begun is not done any more."""
-        if self.lost is None:
-            self.lost = reason
+    def loses(self, reason: str, then: Callable[[str], object]) -> None:
+        """It may not command any more. `then` is called with the first reason, and has returned for all who say so."""
+        with self._lock:
+            if self.lost is None:
+                self.lost = reason
+                then(reason)
+
+    def hang_up(self) -> None:
+        """End both connections; whoever waits on them notices."""
         for stream in (self.control, self.side):
             if stream is not None:
                 stream.close()

@@ -23,6 +23,7 @@ from probewise_agent.driver import Driver, DriverError, ScanFailed, ScanLate, sa
 from probewise_agent.messages import ConnectionLost, Message, MessageError
 
 VERB_S = 10.0  # what a verb may take before the guard aborts it; a read has its own time beside it
+ABORT_S = 2.0  # what an abort may take
 SEND_S = 5.0  # a controller that does not take its reply is cut
 REPLY = "the reply"  # what is in flight when no verb is
 READ_GRACE_S = 1.0  # beyond the time that a read was given
@@ -92,6 +93,7 @@ class Owner:
                 log.exception("fault of the server")
             finally:
                 self._settle()
+                self._beam.wait(ABORT_S)
                 self._shared = None
                 self._lease.release(controller)
                 log.info("%s left: %s", controller.label, controller.lost)
@@ -110,7 +112,7 @@ class Owner:
                 messages.DONE,
                 controller.request,
                 controller.fence,
-                {**self.welcome, "name": self._description.get("name", "")},
+                {**self.welcome, "shares_memory": memory.can_share(control.socket)},
             )
             log.info("%s has the instrument, token %d", controller.label, controller.fence)
             while controller.lost is None:
@@ -120,9 +122,9 @@ class Owner:
                     raise MessageError("a second verb came while one was in flight")
                 if message.kind == messages.CLOSE:
                     self._settle()
-                    controller.lost = "it is done"
                     self.left_well = True
                     control.send(messages.DONE, message.request, controller.fence)
+                    controller.loses("it is done", beam.make_safe)
                 elif message.kind == messages.MEMORY:
                     self._share(controller, message)
                 else:
@@ -133,17 +135,13 @@ class Owner:
                 self.busy = None
                 controller.sign = time.monotonic()
         except (ConnectionLost, MessageError) as error:
-            beam.make_safe(str(error))
-            controller.lose(str(error))
+            controller.loses(str(error), beam.make_safe)
         except BaseException as error:
-            beam.make_safe(str(error))
-            controller.lose(f"fault of the server: {error!r}")
+            controller.loses(f"fault of the server: {error!r}", beam.make_safe)
             raise
         finally:
             self.busy = None
-            controller.control.close()
-            if controller.side is not None:
-                controller.side.close()
+            controller.hang_up()
 
     def _outcome(self, controller: Controller, message: Message) -> tuple[int, dict[str, Any] | None]:
         """Call a verb: kind and object of the reply. What went wrong is a reply too, and then the beam is off."""
@@ -222,6 +220,7 @@ class Owner:
 
     def _arm(self, controller: Controller, message: Message) -> dict[str, Any]:
         self._armed = None
+        self._beam.wait(ABORT_S)
         scan, context, channels = _fields(message, "scan", "context", "channels")
         self._limits.check_channels(channels)
         self._limits.check_context(context)

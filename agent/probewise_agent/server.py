@@ -21,19 +21,18 @@ import threading
 import time
 from typing import Callable, Tuple, Union
 
-from probewise_agent import memory, messages
+from probewise_agent import messages
 from probewise_agent.beam import Beam
 from probewise_agent.connection import Controller, Lease
 from probewise_agent.dose import Dose
 from probewise_agent.driver import Driver
 from probewise_agent.messages import ConnectionLost, MessageError, Stream
-from probewise_agent.owner import REPLY, Owner
+from probewise_agent.owner import ABORT_S, REPLY, Owner
 
 TICK_S = 0.02
 GREETING_S = 2.0
 GREETINGS = 8  # at once; more are turned away
 FIRST_S = 20.0  # a server that lingers waits so long for its first controller
-ABORT_S = 2.0  # after which a controller that asked for it is told that the beam may be on
 STUCK_S = 2.0  # a lease is refused when the driver has not returned for so long
 
 log = logging.getLogger("probewise_agent")
@@ -86,7 +85,7 @@ class Server:
         self._linger_s = linger_s
         self._lease = Lease(self._dose, lease_s)
         self._owner = Owner(make_driver, lambda driver: Beam(driver.abort, self._dose), self._lease)
-        self._owner.welcome = {"heartbeat_s": heartbeat_s, "shares_memory": False}
+        self._owner.welcome = {"heartbeat_s": heartbeat_s}
         self._greetings = threading.BoundedSemaphore(GREETINGS)
         self._stop: str | None = None
         self._wake, self._woken = socket.socketpair()
@@ -128,7 +127,8 @@ class Server:
         self._listener.close()
         holder = self._lease.holder
         if holder is not None:
-            holder.lose(reason)
+            holder.loses(reason, self._owner.beam.make_safe)
+            holder.hang_up()
         done = self._owner.beam.make_safe(reason)
         self._owner.queue.put(None)
         done.done.wait(ABORT_S)
@@ -185,10 +185,8 @@ class Server:
 
     def _cut(self, controller: Controller, reason: str) -> None:
         """The controller is gone: beam off first, then everything else."""
-        if controller.lost is None:
-            controller.lost = reason
-        self._owner.beam.make_safe(reason)
-        controller.lose(reason)
+        controller.loses(reason, self._owner.beam.make_safe)
+        controller.hang_up()
 
     def _look(self) -> None:
         now, beam, busy = time.monotonic(), self._owner.beam, self._owner.busy
@@ -283,7 +281,6 @@ class Server:
             stream.send(messages.DENIED, message.request, 0, {"message": refused})
             return False
         stream.socket.settimeout(None)
-        self._owner.welcome["shares_memory"] = memory.can_share(stream.socket)
         self._owner.queue.put(controller)
         return True
 

@@ -303,3 +303,22 @@ def test_a_driver_that_cannot_be_made_is_an_error_of_open():
 
     with pytest.raises(DriverError, match="no microscope"):
         Server(fail, TOKEN, listen(("127.0.0.1", 0))).open()
+
+
+def test_an_abort_for_one_controller_does_not_meet_the_next():
+    driver = PlainDriver()
+    with serving(driver) as (where, _, _):
+        first = lit(where, driver)
+        driver.faults["abort"] = lambda driver: threading.current_thread().name == "abort" and time.sleep(0.3)
+        first._end()
+        second = None
+        while second is None:
+            try:
+                second = RemoteDriver(where, TOKEN)
+            except DriverError:
+                time.sleep(0.01)
+        driver.faults.clear()
+        second.blank(False)
+        time.sleep(0.4)
+        assert driver.beam == "on"
+        second.close()

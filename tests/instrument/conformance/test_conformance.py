@@ -2,6 +2,7 @@
 """The suite passes what is right and names what is wrong."""
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -105,6 +106,14 @@ def test_the_command_prints_a_table_and_json(picture, capsys):
     assert told["uri"] == asked[0]
     assert Counter(result["outcome"] for result in told["results"]) == {"passed": 5}
     assert told["failed"] == 0
+
+
+def test_on_a_terminal_it_is_a_table(picture, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main([f"image:{picture}", "--option", "fov_nm=60", "--only", "dwell"]) == 0
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()  # without its colours
+    assert out[0].split() == ["check", "outcome", "what", "came"]
+    assert any(line.split()[:2] == ["dwell", "passed"] for line in out)
 
 
 def test_the_command_ends_with_3_when_something_failed(picture, capsys):

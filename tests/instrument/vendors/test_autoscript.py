@@ -167,3 +167,33 @@ def test_no_microscope_is_an_instrument_error(monkeypatch, column, capsys):
 
 def test_it_says_that_it_was_not_tried(opened):
     assert opened._driver.describe()["name"] == "AutoScript TEM (not tried on a real instrument)"
+
+
+def test_a_blanker_that_does_not_blank_is_told(opened, column):
+    column.blank = lambda on: None
+    with pytest.raises(InstrumentError, match="the blanker says is_beam_blanked = False, expected True"):
+        opened.abort()
+    with pytest.raises(InstrumentError, match="the blanker says"):
+        opened.blank(True)
+    del column.blank
+
+
+def test_an_error_of_the_vendor_ends_the_scan_blanked(opened, column):
+    def fail(*_, **__):
+        raise RuntimeError("STEM detector is retracted")
+
+    column.scan = fail
+    with pytest.raises(ScanError, match="RuntimeError: STEM detector is retracted"), session(opened) as held:
+        held.acquire(roi(64, 64), Context((8.0, 8.0)), ["HAADF"])
+    assert column.beam == "blanked"
+
+
+def test_a_running_scan_is_not_armed_over(opened):
+    scan, site = roi(64, 64), Context((8.0, 8.0))
+    armed = opened.arm(scan, site, channels=["HAADF"])
+    opened.blank(False)
+    opened.start(armed)
+    out = np.empty((1, 4096), dtype=np.float32)
+    opened.read_into(armed, out, timeout_s=5.0)
+    with pytest.raises(ScanError, match="it was read or aborted"):
+        opened.read_into(armed, out, timeout_s=5.0)

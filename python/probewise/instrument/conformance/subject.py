@@ -21,6 +21,7 @@ STALE_FRAMES = 8  # as many as a session drops
 PATIENCE_S = 10.0  # beyond a scan's own time
 STATES = ("blanked", "parked", "scanning", "on")
 SMALL = ((16, 24), (32, 32), (64, 64), (128, 128), (256, 256), (512, 512))
+ELSEWHERE_S = 5.0  # for a call on another thread
 LONG_NS = 1_000_000_000
 
 
@@ -86,10 +87,12 @@ class Subject:
         return RasterROI(shape, self.dwell_ns(dwell_ns), centre, size, flyback_ns=self.limits.flyback_ns)
 
     def arm(self, scan: Scan, context: Context | None = None, channels: Sequence[str] | None = None) -> Armed:
-        armed = self.instrument.arm(scan, context or self.survey, channels=list(channels or self.channels))
-        if isinstance(armed, Armed) and isinstance(armed.scan, RasterROI) and isinstance(scan, RasterROI):
-            _require_place(scan, armed.scan)
-        return armed
+        came: Any = self.instrument.arm(scan, context or self.survey, channels=list(channels or self.channels))
+        if not isinstance(came, Armed):
+            raise Failed(f"arm gave a {type(came).__name__}, expected an Armed")
+        if isinstance(came.scan, RasterROI) and isinstance(scan, RasterROI):
+            _require_place(scan, came.scan)
+        return came
 
     def arm_first(self, choices: Iterable[tuple[Scan, Context]], what: str) -> Armed:
         """The first of several scans that the instrument accepts; NotApplicable with its last refusal when none."""
@@ -193,9 +196,9 @@ class Subject:
 
     # Threads and outcomes
 
-    def elsewhere(self, function: Callable[[], Any], limit_s: float = 5.0) -> Elsewhere:
-        """Run `function` on another thread and wait for it, at most `limit_s`."""
-        return self.begin_elsewhere(function)(limit_s)
+    def elsewhere(self, function: Callable[[], Any]) -> Elsewhere:
+        """Run `function` on another thread and wait for it, at most ELSEWHERE_S."""
+        return self.begin_elsewhere(function)(ELSEWHERE_S)
 
     def begin_elsewhere(self, function: Callable[[], Any], delay_s: float = 0.0) -> Callable[[float], Elsewhere]:
         """As `elsewhere` after `delay_s`, in two parts; calling what it gives waits."""
