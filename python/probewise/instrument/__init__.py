@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from probewise.instrument.driven import from_driver as from_driver
     from probewise.instrument.imperfections import Detector as Detector
     from probewise.instrument.imperfections import Distortions as Distortions
     from probewise.instrument.optics import Probe as Probe
@@ -36,6 +37,7 @@ _HOME = {
     "Session": "session",
     "SimulatedInstrument": "simulated",
     "atoms": "specimens",
+    "from_driver": "driven",
     "known_schemes": "registry",
     "open_instrument": "registry",
     "read_picture": "readers",
