@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from probewise_agent.dose import Dose, State, beam_ns
 from probewise_agent.driver import Driver, DriverError
-from probewise_agent.server import Server, listen
+from probewise_agent.server import Server, listen, take_precedence
 from probewise_agent.tokens import read_token, write_token
 
 DRIVERS = ("autoscript", "pyjem", "digitalmicrograph")
@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         number = getattr(signal, name, None)  # Windows has no SIGHUP, others no SIGBREAK
         if number is not None:
             signal.signal(number, lambda number, frame: server.stop(f"signal {number}"))
+    if not take_precedence():
+        logging.info("on a busy computer the beam may go off later: the system grants no precedence")
     logging.info("serving %s at %s:%d", options.driver, options.bind, options.port)
     server.run()
     return 0

@@ -23,7 +23,7 @@ from typing import Any
 from probewise.errors import ConfigurationError, Error, InstrumentError
 from probewise_agent.dose import Dose, Held, State
 from probewise_agent.driver import DriverError
-from probewise_agent.server import Address, Server, listen
+from probewise_agent.server import Address, Server, listen, take_precedence
 from probewise_agent.tokens import read_token, write_token
 
 LEASE_S = 30.0
@@ -113,6 +113,7 @@ def _serve(order: dict[str, Any], place: Place, state: State) -> int:
         number = getattr(signal, name, None)
         if number is not None:
             signal.signal(number, lambda number, frame: server.stop(f"signal {number}"))
+    take_precedence()
     _say({"facts": facts})
     server.run()
     if server.left_well:
