@@ -134,7 +134,7 @@ class LiveSource:
     @property
     def real(self) -> bool:
         """Hardware, on a clock of its own."""
-        return not self.name.startswith(("simulated:", "image:"))
+        return not self.name.startswith(("simulated:", "image:", "pyro5:"))
 
     def _prepare(self) -> None:
         from probewise.scan import raster
