@@ -23,6 +23,7 @@ EXTRAS = {
     "gpu": ("onnxruntime-gpu", "cupy-cuda13x"),
     "train": ("torch", "onnx", "onnxscript"),
     "read": ("rosettasciio",),
+    "nion": ("nionswift", "nionswift-instrumentation", "nionswift-usim"),
     "test": ("pytest", "hypothesis", "pysptools", "onnx"),
 }
 VARIABLES = (

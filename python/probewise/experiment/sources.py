@@ -73,6 +73,7 @@ class Source(Protocol):
 def open_by_configuration(configuration: Configuration) -> Any:
     """The instrument that `instrument.uri` names, with what the tables say of it."""
     from probewise.instrument import open_instrument
+    from probewise.instrument.registry import options_of
 
     table = configuration.instrument
     options: dict[str, Any] = dict(table.options)
@@ -94,6 +95,8 @@ def open_by_configuration(configuration: Configuration) -> Any:
             "realtime": table.realtime,
             **options,
         }
+    elif table.fov_nm is not None and "fov_nm" in options_of(table.uri):
+        options = {"fov_nm": table.fov_nm, **options}
     try:
         return open_instrument(table.uri, **options)
     except TypeError as error:
