@@ -15,7 +15,7 @@ from probewise.instrument.nion import NionInstrument, open_nion
 from probewise.types import Capability, Context, Instrument, RasterROI
 
 FIELD = Context((100.0, 100.0))
-SITE = Context((20.0, 10.0), (15.0, -30.0), 0.3)
+SITE = Context((30.0, 20.0), (15.0, -30.0), 0.3)
 ROI = RasterROI((6, 4), 1000)
 
 
@@ -32,14 +32,14 @@ def scanned(instrument, roi=ROI, context=SITE, channels=("HAADF",), timeout_s=5.
 
 def test_the_device_is_told_a_square_field_and_a_sub_scan_of_it():
     swift = FakeSwift(FakeDevice(flyback_us=30.0))
-    instrument = opened(swift, fov_nm=(60.0, 100.0))
+    instrument = opened(swift, fov_nm=(80.0, 100.0))
     assert isinstance(instrument, Instrument)
     instrument.arm(dataclasses.replace(ROI, flyback_ns=40_000, discard_lines=2), SITE, channels=("X1", "HAADF"))
     told = swift.device.current_frame_parameters
     assert (told.fov_nm, told.pixel_size) == (100.0, (256, 256))
     assert (told.pixel_time_us, told.flyback_time_us) == (1.0, 40.0)
     assert told.subscan_pixel_size == (8, 4)
-    assert told.subscan_fractional_size == pytest.approx((0.2 * 8 / 6, 0.1))
+    assert told.subscan_fractional_size == pytest.approx((0.3 * 8 / 6, 0.2))
     assert told.subscan_rotation == 0.3
     assert told.enabled_channel_indexes == [0, 2]
     assert swift.device.channels_enabled == (True, False, True)
@@ -77,14 +77,14 @@ def test_what_the_device_makes_of_a_scan_is_what_the_frame_says():
         return parameters
 
     instrument = opened(FakeSwift(FakeDevice(takes=coarser)))
-    frame, _ = scanned(instrument, dataclasses.replace(ROI, size_yx=(0.5, 0.5)), Context((20.0, 10.0)))
+    frame, _ = scanned(instrument, dataclasses.replace(ROI, size_yx=(0.5, 0.5)), Context((30.0, 20.0)))
     assert frame.scan.dwell_ns == 1250
     assert frame.duration_ns == 24 * 1250
-    assert frame.scan.centre_yx == pytest.approx((0.55, 0.5))  # 1 nm of 20 nm
+    assert frame.scan.centre_yx == pytest.approx((0.5 + 1 / 30, 0.5))  # 1 nm of 30 nm
 
 
 def test_a_line_above_the_field_is_not_scanned_and_the_frame_says_so():
-    frame, _ = scanned(opened(), dataclasses.replace(ROI, discard_lines=2), FIELD)
+    frame, _ = scanned(opened(), dataclasses.replace(ROI, shape=(4, 4), discard_lines=2), FIELD)
     assert frame.scan.discard_lines == 0
     assert frame.notices == ("no lines were discarded: above the first one the survey field ends",)
 
@@ -100,10 +100,11 @@ def test_counts_of_another_type_are_cast_and_noted():
 @pytest.mark.parametrize(
     ("roi", "context", "channels", "said"),
     [
-        (ROI.path, SITE, ("HAADF",), "Swift knows no vector scan"),
-        (ROI, SITE, ("EELS",), r"channels is \('EELS',\), expected some of"),
-        (ROI, SITE, (), r"channels is \(\), expected some of"),
-        (ROI, Context((20.0, 20.0), (45.0, 0.0)), ("HAADF",), "reaches 5 nm beyond the survey field"),
+        (ROI.path, SITE, ("HAADF",), "knows no vector scan"),
+        (ROI, SITE, ("EELS",), "channels holds 'EELS', expected names from HAADF, MAADF, X1"),
+        (ROI, SITE, (), r"channels is \(\), expected a non-empty list"),
+        (ROI, Context((30.0, 20.0), (40.0, 0.0)), ("HAADF",), "reaches 5 nm beyond the survey field"),
+        (ROI, Context((20.0, 20.0)), ("HAADF",), "a pixel is 3.33333 nm x 5 nm, expected it square"),
         (RasterROI((64, 64), 1000), Context((0.2, 0.2)), ("HAADF",), "spans 2 steps of a 16 bit DAC over 100 nm"),
         (dataclasses.replace(ROI, flyback_ns=1), SITE, ("HAADF",), "fake_scan has no setting of it"),
     ],
@@ -216,7 +217,9 @@ def test_without_a_blanker_the_probe_is_parked():
     assert Capability.BLANK not in flags
     with pytest.raises(InstrumentError, match="expected the option blanker = NAME"):
         instrument.blank(True)
+    assert instrument.beam == "on"
     instrument.park((1.0, 0.25))
+    assert instrument.beam == "parked"
     assert swift.device.calls[-1] == ("probe", 100.0, (pytest.approx(0.8), 0.25))
     instrument.park(None)
     assert swift.device.calls[-1] == ("probe", 100.0, None)
@@ -232,6 +235,17 @@ def test_a_session_asks_for_another_idle_rule_where_there_is_no_blanker():
         session(opened(blanker=None)),
     ):
         pass
+
+
+def test_the_state_of_the_beam_is_what_the_control_says():
+    instrument = opened()
+    instrument.blank(True)
+    assert instrument.beam == "blanked"
+    instrument.blank(False)
+    instrument.start(instrument.arm(ROI, SITE, channels=("HAADF",)))
+    assert instrument.beam == "scanning"
+    instrument.abort()
+    assert instrument.beam == "blanked"
 
 
 def test_a_blanker_that_does_not_move_is_an_error_and_the_device_is_stopped_all_the_same():

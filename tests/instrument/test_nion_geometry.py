@@ -30,22 +30,27 @@ def turned(y, x, rotation_rad):
 
 contexts = st.builds(
     Context,
-    fov_nm=st.tuples(st.floats(5, 20), st.floats(5, 20)),
+    fov_nm=st.floats(5, 20).map(lambda side: (side, side)),
     shift_nm=st.tuples(st.floats(-20, 20), st.floats(-30, 30)),
     rotation_rad=st.floats(-math.pi, math.pi),
 )
-rois = st.builds(
-    RasterROI,
-    shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
-    dwell_ns=st.just(1000),
-    centre_yx=st.tuples(st.floats(0.4, 0.6), st.floats(0.4, 0.6)),
-    size_yx=st.tuples(st.floats(0.1, 0.7), st.floats(0.1, 0.7)),
-    discard_lines=st.integers(0, 2),
-)
+
+
+@st.composite
+def rois(draw):
+    """Square pixels in a square context."""
+    rows, cols, pitch = draw(st.integers(1, 7)), draw(st.integers(1, 7)), draw(st.floats(0.02, 0.1))
+    return RasterROI(
+        shape=(rows, cols),
+        dwell_ns=1000,
+        centre_yx=draw(st.tuples(st.floats(0.4, 0.6), st.floats(0.4, 0.6))),
+        size_yx=(rows * pitch, cols * pitch),
+        discard_lines=draw(st.integers(0, 2)),
+    )
 
 
 @settings(deadline=None, max_examples=60)
-@given(context=contexts, roi=rois)
+@given(context=contexts, roi=rois())
 def test_pixels_lie_where_the_path_of_the_scan_has_them(context, roi):
     placed, executed = FIELD.place(roi, context)
     kept = positions_nm(placed)[executed.discard_lines :].reshape(-1, 2)
@@ -58,7 +63,7 @@ def test_pixels_lie_where_the_path_of_the_scan_has_them(context, roi):
 @settings(deadline=None, max_examples=60)
 @given(
     context=contexts,
-    roi=rois,
+    roi=rois(),
     moved=st.tuples(st.floats(-1e-3, 1e-3), st.floats(-1e-3, 1e-3)),
     grown=st.tuples(st.floats(0.99, 1.01), st.floats(0.99, 1.01)),
 )
@@ -104,6 +109,23 @@ def test_the_edges_of_the_survey_field(shift_nm, rotation_rad, outside):
             FIELD.place(roi, context)
 
 
+@pytest.mark.parametrize(("shape", "fits"), [((100, 80), True), ((100, 81), False), ((1000, 802), False)])
+def test_pixels_are_square_to_half_a_pixel_over_the_frame(shape, fits):
+    roi, context = RasterROI(shape, 1000), Context((50.0, 40.0))
+    if fits:
+        assert FIELD.place(roi, context)[0].shape == shape
+    else:
+        with pytest.raises(ValueError, match=r"a pixel is .* nm x .* nm, expected it square"):
+            FIELD.place(roi, context)
+
+
+def test_a_position_that_is_not_a_number_is_not_inside():
+    roi = RasterROI((8, 8), 1000)
+    object.__setattr__(roi, "centre_yx", (math.nan, 0.5))
+    with pytest.raises(ValueError, match="reaches nan nm beyond the survey field"):
+        FIELD.place(roi, Context((10.0, 10.0)))
+
+
 def test_lines_that_would_be_discarded_above_the_survey_field_are_not_scanned():
     roi = RasterROI((8, 8), 1000, discard_lines=2)
     below, kept = FIELD.place(roi, Context((8.0, 8.0)))
@@ -115,8 +137,8 @@ def test_lines_that_would_be_discarded_above_the_survey_field_are_not_scanned():
 
 
 def test_codes_a_pixel_are_those_of_the_smaller_side():
-    placed, _ = FIELD.place(RasterROI((10, 40), 1000), Context((10.0, 10.0)))
-    assert FIELD.codes_a_pixel(placed, 16) == pytest.approx(65536 / 100 * 10 / 40)
+    placed = SubScan((10, 40), (0.5, 0.5), (0.1, 0.1), 0.0)
+    assert FIELD.codes_a_pixel(placed, 16) == pytest.approx(65536 * 0.1 / 40)
 
 
 def test_a_position_in_the_field_is_one_in_the_square_about_it():

@@ -3,8 +3,10 @@
 
 import json
 import math
+import re
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from probewise.app.cli import status
 from probewise.errors import ConfigurationError, InstrumentError, ScanError
 from probewise.experiment import open_run
 from probewise.instrument import open_instrument, session
+from probewise.instrument.conformance import check
 from probewise.types import Capability, Context, RasterROI
 
 SIDE_NM = 200.0
@@ -105,7 +108,7 @@ def test_what_it_says_of_itself(usim):
     assert Capability.VECTOR not in flags
     assert limits.channels == ("HAADF", "MAADF", "X1", "X2")
     assert (limits.flyback_ns, limits.max_fov_nm) == (FLYBACK_NS, SIDE_NM)
-    frame = usim.acquire(RasterROI((8, 4), 2000, flyback_ns=FLYBACK_NS), SURVEY, ["X2", "HAADF"])
+    frame = usim.acquire(RasterROI((8, 4), 2000, flyback_ns=FLYBACK_NS), Context((80.0, 40.0)), ["X2", "HAADF"])
     assert frame.counts.shape == (2, 8, 4)
     assert frame.duration_ns == 8 * (4 * 2000 + FLYBACK_NS)
 
@@ -164,10 +167,10 @@ def test_one_simulator_at_a_time(usim):
 
 
 def test_inside_swift_the_microscope_that_runs_is_taken_and_left(usim):
-    inside = open_instrument("nion:", fov_nm=50.0)
+    inside = open_instrument("nion:", fov_nm=SIDE_NM)
     assert inside.swift.device is usim.instrument.swift.device
     assert Capability.BLANK not in inside.describe()[0]  # none was named
-    inside.close()
+    assert [result for result in check(inside) if result.outcome == "failed"] == []
     assert shot(usim, SURVEY).shape == (80, 80)
 
 
@@ -204,6 +207,10 @@ def test_outside_swift_there_is_nothing_to_take(away):
         open_instrument("nion:")
 
 
+def test_it_conforms(away):
+    assert [result for result in check(open_instrument("nion:usim")) if result.outcome == "failed"] == []
+
+
 def test_a_run_of_a_few_steps(away, tmp_path, capsys):
     (tmp_path / "run.toml").write_text(TABLES, encoding="utf-8")
     assert status(["run", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out"), "--json"]) == 0
@@ -217,3 +224,14 @@ def test_a_site_outside_of_the_field_is_refused_with_exit_code_2(away, tmp_path,
     (tmp_path / "run.toml").write_text(TABLES.replace("side_nm = 20", "side_nm = 40"), encoding="utf-8")
     assert status(["run", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "side_nm" in capsys.readouterr().err
+
+
+def test_the_script_of_the_manual(away):
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "nion-swift.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(script.splitlines()) <= 25
+    names = {}
+    exec(compile(script, "nion-swift.md", "exec"), names)  # noqa: S102  the page's own text
+    frame = names["frame"]
+    assert frame.context == names["site"]
+    assert frame.image().mean() > names["survey"].image().mean()  # it looked at the brightest place

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
+from probewise.instrument.checks import check_request
 from probewise.instrument.nion_geometry import FEWEST_CODES, SubScan, SurveyField
 from probewise.instrument.nion_lines import Lines
 from probewise.instrument.nion_swift import Swift, running, simulator
@@ -96,12 +97,22 @@ class NionInstrument:
         self._channels = tuple(str(self._device.get_channel_name(i)) for i in range(self._device.channel_count))
         self._enabled = tuple(self._device.channels_enabled)
         self._parked_yx = (0.0, 0.0)
+        self._parked = False
         self._sequence = 0
         self._armed: Armed | None = None
         self._running: tuple[int, Any, float, int] | None = None
         self._notices: tuple[str, ...] = ()
         self._aborted = threading.Event()
         self._closed = False
+
+    @property
+    def beam(self) -> str:
+        """blanked, parked, scanning or on, as the blanker's control and the device have it."""
+        if self._blanker is not None and self.swift.stem.TryGetVal(self._blanker)[1]:
+            return "blanked"
+        if self._device.is_scanning:
+            return "scanning"
+        return "parked" if self._parked else "on"
 
     def describe(self) -> tuple[Capability, Limits]:
         flags = Capability.ROTATED_ROI | Capability.PARTIAL_READ | Capability.ABORT | Capability.SHIFT
@@ -118,11 +129,9 @@ class NionInstrument:
     def arm(self, scan: Scan, context: Context, *, channels: Sequence[str]) -> Armed:
         """Refuse, with a ValueError, what leaves the survey field or the limits; else tell the device."""
         self._refuse_when_closed()
-        if not isinstance(scan, RasterROI):
-            raise ValueError("scan is a list of positions, expected a RasterROI: Swift knows no vector scan")
-        unknown = [name for name in channels if name not in self._channels]
-        if unknown or not channels:
-            raise ValueError(f"channels is {tuple(channels)}, expected some of {self._channels}")
+        flags, limits = self.describe()
+        check_request(scan, context, channels, capability=flags, limits=limits)
+        assert isinstance(scan, RasterROI)  # VECTOR is not claimed
         placed, executed = self._field.place(scan, context)
         codes = self._field.codes_a_pixel(placed, self._dac_bits)
         if codes < FEWEST_CODES:
@@ -148,6 +157,7 @@ class NionInstrument:
         self._refuse_when_busy()
         self._armed = None
         self._aborted.clear()
+        self._parked = False
         begun = time.perf_counter_ns()
         self._running = (armed.sequence, self._device.start_frame(False), time.monotonic(), begun)
 
@@ -198,6 +208,7 @@ class NionInstrument:
         self._refuse_when_closed()
         if yx is None:
             self._device.set_scan_context_probe_position(self._context, None)
+            self._parked = False
             return
         if not all(0 <= part <= 1 for part in yx):
             raise ValueError(f"yx is {yx}, expected fractions of the survey field, 0 to 1")
@@ -327,6 +338,7 @@ class NionInstrument:
     def _put_probe(self) -> None:
         position = self.swift.point(self._field.fraction(self._parked_yx))
         self._device.set_scan_context_probe_position(self._context, position)
+        self._parked = True
 
     def _make_safe(self) -> None:
         if self._blanker is not None:

@@ -47,17 +47,17 @@ class SurveyField:
         Discarded lines are scanned above the rectangle, outside its own frame where that ends there; where they would
         leave the survey field none is scanned, and the executed scan says so.
 
-        raises  ValueError for a rectangle that leaves the survey field
+        raises  ValueError for a rectangle that leaves the survey field, or whose pixels are not square: Swift knows one
+                size of a pixel
         """
-        rows = scan.shape[0]
         placed = self._rectangle(scan, context, 0)
+        self._require_square(placed)
         self._require_inside(placed, context)
         if not scan.discard_lines:
             return placed, scan
         longer = self._rectangle(scan, context, scan.discard_lines)
-        if self._outside_nm(longer) > _SLACK * self.side_nm:
+        if not self._outside_nm(longer) <= _SLACK * self.side_nm:
             return placed, replace(scan, discard_lines=0)
-        assert longer.shape[0] == rows + scan.discard_lines
         return longer, scan
 
     def executed(self, asked: RasterROI, context: Context, placed: SubScan, taken: SubScan) -> RasterROI:
@@ -116,9 +116,14 @@ class SurveyField:
             context.rotation_rad,
         )
 
+    def _require_square(self, placed: SubScan) -> None:
+        height, width = (size * self.side_nm / count for size, count in zip(placed.size_yx, placed.shape, strict=True))
+        if abs(height - width) * max(placed.shape) > 0.5 * min(height, width):  # half a pixel over the frame
+            raise ValueError(f"a pixel is {height:.6g} nm x {width:.6g} nm, expected it square")
+
     def _require_inside(self, placed: SubScan, context: Context) -> None:
         outside = self._outside_nm(placed)
-        if outside > _SLACK * self.side_nm:
+        if not outside <= _SLACK * self.side_nm:  # also refuses NaN
             raise ValueError(
                 f"scan with context fov_nm {context.fov_nm}, shift_nm {context.shift_nm} and rotation_rad "
                 f"{context.rotation_rad:g} reaches {outside:.4g} nm beyond the survey field, expected within its "
@@ -128,13 +133,12 @@ class SurveyField:
     def _outside_nm(self, placed: SubScan) -> float:
         """How far the farthest corner lies outside the survey field; negative inside."""
         half = [size * self.side_nm / 2 for size in placed.size_yx]
-        farthest = -math.inf
+        beyond = []
         for signs in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
             corner = _turned([sign * length for sign, length in zip(signs, half, strict=True)], placed.rotation_rad)
-            for axis in (0, 1):
-                position = (placed.centre_yx[axis] - 0.5) * self.side_nm + corner[axis]
-                farthest = max(farthest, abs(position) - self.fov_nm[axis] / 2)
-        return farthest
+            for centre, offset, side in zip(placed.centre_yx, corner, self.fov_nm, strict=True):
+                beyond.append(abs((centre - 0.5) * self.side_nm + offset) - side / 2)
+        return math.nan if any(map(math.isnan, beyond)) else max(beyond)
 
 
 def _turned(yx: list[float], angle_rad: float) -> tuple[float, float]:
