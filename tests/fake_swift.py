@@ -154,6 +154,7 @@ class FakeSwift:
             get_current_frame_parameters=lambda: Parameters(shown.as_dict()),
             scan_settings=SimpleNamespace(get_frame_parameters_from_dict=Parameters),
         )
+        self.camera = None
         self.released = 0
 
     def context(self, parameters):

@@ -224,7 +224,7 @@ def test_without_a_blanker_the_probe_is_parked():
     instrument.park(None)
     assert swift.device.calls[-1] == ("probe", 100.0, None)
     instrument.abort()
-    assert swift.device.calls[-3:] == ["cancel", "stop", ("probe", 100.0, (pytest.approx(0.8), 0.25))]
+    assert swift.device.calls[-3:] == [("probe", 100.0, (pytest.approx(0.8), 0.25)), "cancel", "stop"]
     with pytest.raises(ValueError, match="fractions of the survey field"):
         instrument.park((0.5, 1.01))
 

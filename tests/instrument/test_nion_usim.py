@@ -13,11 +13,12 @@ import pytest
 
 pytest.importorskip("nion.usim_device", reason="nionswift is not installed: pip install 'probewise[nion]'")
 
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import map_coordinates, uniform_filter
 
 from probewise.app.cli import status
 from probewise.errors import ConfigurationError, InstrumentError, ScanError
-from probewise.experiment import open_run
+from probewise.experiment import Experiment, open_run
+from probewise.experiment.loading import load
 from probewise.instrument import open_instrument, session
 from probewise.instrument.conformance import check
 from probewise.types import Capability, Context, RasterROI
@@ -161,6 +162,43 @@ def test_nothing_is_scanned_while_swift_views(usim):
     assert shot(usim, SURVEY).shape == (80, 80)
 
 
+def spectrum_at(usim, shift_nm, shape=(2, 2)):
+    roi = RasterROI(shape, 20_000_000, flyback_ns=FLYBACK_NS)
+    return usim.begin_spectrum(roi, Context((8.0, 8.0), shift_nm), ["HAADF"])()
+
+
+def test_a_spectrum_is_that_of_its_place(usim, survey):
+    inner = survey[40:-40, 40:-40]  # of 400 pixels of half a nm
+    smooth = uniform_filter(inner, 24)[24:-24, 24:-24]
+    places = [np.unravel_index(index, smooth.shape) for index in (smooth.argmax(), smooth.argmin())]
+    thick, thin = (spectrum_at(usim, tuple((np.array(place) + 64.5) / 2 - SIDE_NM / 2)) for place in places)
+    assert thick.counts.shape[:2] == thick.frame.shape == (2, 2)
+    assert thick.frame.scan.flyback_ns == 2 * 20_000_000  # two exposures, as the simulator's scan says
+    zero_loss = [int(spectrum.total.argmax()) for spectrum in (thick, thin)]
+    assert all(abs(thick.energy_eV[channel]) < 2 for channel in zero_loss)
+    # What is lost grows with the thickness.
+    assert thick.share(5.0, 100.0) > thin.share(5.0, 100.0) + 0.1
+    assert thick.frame.image().mean() > thin.frame.image().mean()
+
+
+def test_an_abort_ends_a_spectrum_and_swift_shows_its_own_field_again_after_closing(usim):
+    swift = usim.instrument.swift
+    assert swift.source.get_frame_parameters(0).fov_nm == SIDE_NM  # since the spectra above
+    roi = RasterROI((8, 8), 200_000_000, flyback_ns=FLYBACK_NS)  # 13 s
+    wait = usim.begin_spectrum(roi, Context((8.0, 8.0)), ["HAADF"])
+    while not swift.device.is_scanning:
+        time.sleep(0.001)
+    usim.abort()
+    assert swift.stem.GetVal("C_Blank") == 1.0
+    with pytest.raises(ScanError, match="aborted"):
+        wait()
+    with pytest.raises(ConfigurationError, match="scan has one pixel, expected at least two"):
+        spectrum_at(usim, (0.0, 0.0), (1, 1))
+    assert spectrum_at(usim, (0.0, 0.0)).counts.shape[:2] == (2, 2)
+    usim.call(usim.instrument._spectrometer.release)
+    assert swift.source.get_frame_parameters(0).fov_nm == 100.0
+
+
 def test_one_simulator_at_a_time(usim):
     with pytest.raises(ConfigurationError, match="this process has a microscope of Swift already"):
         open_instrument("nion:usim")
@@ -218,6 +256,17 @@ def test_a_run_of_a_few_steps(away, tmp_path, capsys):
     assert (summary["source"], summary["measured"], summary["rejected"]) == ("nion:usim", 6, 0)
     with open_run(tmp_path / "out") as run:
         assert run.frames[0].shape == (40, 40)
+
+
+def test_a_run_with_spectra(away, tmp_path):
+    tables = TABLES.replace('"frame"', '"spectrum"\nenergy_eV = [5, 100]').replace("steps = 6", "steps = 3")
+    tables = tables.replace("pixel_nm = 0.5", "pixel_nm = 10").replace("dwell_ns = 1000", "dwell_ns = 20_000_000")
+    (tmp_path / "run.toml").write_text(tables, encoding="utf-8")
+    with Experiment(configuration=load(tmp_path / "run.toml"), out=tmp_path / "out") as experiment:
+        values = [step.value for step in experiment]
+    assert len(values) == 3
+    with open_run(tmp_path / "out") as run:
+        assert [spectrum.share(5.0, 100.0) for spectrum in run.spectra] == pytest.approx(values)
 
 
 def test_a_site_outside_of_the_field_is_refused_with_exit_code_2(away, tmp_path, capsys):

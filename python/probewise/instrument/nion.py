@@ -9,6 +9,7 @@ nothing keeps Swift from scanning as well. A scan is refused while Swift views o
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import threading
 import time
@@ -22,8 +23,9 @@ from probewise.errors import ConfigurationError, InstrumentError, ScanError, Sca
 from probewise.instrument.checks import check_request
 from probewise.instrument.nion_geometry import FEWEST_CODES, SubScan, SurveyField
 from probewise.instrument.nion_lines import Lines
+from probewise.instrument.nion_spectrum import Spectrometer
 from probewise.instrument.nion_swift import Swift, running, simulator
-from probewise.types import Armed, Capability, Context, Float32Array, Frame, Limits, RasterROI, Scan
+from probewise.types import Armed, Capability, Context, Float32Array, Frame, Limits, RasterROI, Scan, Spectrum
 
 USIM_FOV_NM = 200.0
 USIM_BLANKER = "C_Blank"
@@ -72,7 +74,7 @@ def open_nion(
 
 
 class NionInstrument:
-    """The eight verbs over a scan device of Nion Swift. Made by `open_nion`.
+    """The eight verbs over a scan device of Nion Swift, and spectra. Made by `open_nion`.
 
     Every scan is a sub-scan of one field, the survey's, so that no field is changed between survey and sites. A
     position of the probe outside a scan goes to the device too. Without a blanker the safe state is the parked one.
@@ -94,6 +96,7 @@ class NionInstrument:
         self._dac_bits = dac_bits
         self._parameters = self._survey_parameters(shown)
         self._context = swift.context(self._parameters)
+        self._spectrometer = Spectrometer(swift, self._parameters)
         self._channels = tuple(str(self._device.get_channel_name(i)) for i in range(self._device.channel_count))
         self._enabled = tuple(self._device.channels_enabled)
         self._parked_yx = (0.0, 0.0)
@@ -101,6 +104,7 @@ class NionInstrument:
         self._sequence = 0
         self._armed: Armed | None = None
         self._running: tuple[int, Any, float, int] | None = None
+        self._spectrum_parameters: Any = None
         self._notices: tuple[str, ...] = ()
         self._aborted = threading.Event()
         self._closed = False
@@ -128,24 +132,11 @@ class NionInstrument:
 
     def arm(self, scan: Scan, context: Context, *, channels: Sequence[str]) -> Armed:
         """Refuse, with a ValueError, what leaves the survey field or the limits; else tell the device."""
-        self._refuse_when_closed()
-        flags, limits = self.describe()
-        check_request(scan, context, channels, capability=flags, limits=limits)
-        assert isinstance(scan, RasterROI)  # VECTOR is not claimed
-        placed, executed = self._field.place(scan, context)
-        codes = self._field.codes_a_pixel(placed, self._dac_bits)
-        if codes < FEWEST_CODES:
-            raise ValueError(
-                f"a pixel spans {codes:.2g} steps of a {self._dac_bits} bit DAC over {self._field.side_nm:g} nm, "
-                f"expected at least {FEWEST_CODES}: larger pixels or a smaller survey field"
-            )
+        placed, executed = self._placed(scan, context, channels)
         self._enable(channels)
         parameters = self._told(placed, executed, channels)
         self._device.set_frame_parameters(parameters)
         executed = self._taken(placed, executed, context)
-        self._notices = ()
-        if executed.discard_lines != scan.discard_lines:
-            self._notices = ("no lines were discarded: above the first one the survey field ends",)
         self._sequence += 1
         self._armed = Armed(self._sequence, executed, context, tuple(channels), executed.duration_ns)
         return self._armed
@@ -192,11 +183,41 @@ class NionInstrument:
             notices=notices,
         )
 
+    def arm_spectrum(self, scan: RasterROI, context: Context, *, channels: Sequence[str]) -> Armed:
+        placed, executed = self._placed(scan, context, channels)
+        if executed.discard_lines:
+            raise ValueError(f"discard_lines is {scan.discard_lines}, expected 0: a spectrum of a line costs its dose")
+        if scan.shape == (1, 1):  # the scan may be over before Swift has its camera ready
+            raise ValueError("scan has one pixel, expected at least two: a point is a small site of 2 x 2")
+        self._spectrum_parameters = self._told(placed, replace(executed, flyback_ns=0), channels)
+        executed = self._spectrometer.executed(executed, copy.copy(self._spectrum_parameters))
+        self._sequence += 1
+        self._armed = Armed(self._sequence, executed, context, tuple(channels), executed.duration_ns)
+        return self._armed
+
+    def measure_spectrum(self, armed: Armed, *, timeout_s: float) -> Spectrum:
+        self._refuse_when_closed()
+        if self._armed is None or armed.sequence != self._armed.sequence:
+            raise ScanError(f"scan {armed.sequence} is not the one armed last, expected to measure that one")
+        self._refuse_when_busy()
+        self._armed = None
+        self._aborted.clear()
+        self._parked = False
+        indexes = [self._channels.index(name) for name in armed.channels]
+        try:
+            spectrum = self._spectrometer.measure(armed, self._spectrum_parameters, indexes, timeout_s, self.abort)
+            self._refuse_when_aborted(armed)
+        except BaseException:
+            with contextlib.suppress(Exception):  # the error that is under way says more
+                self.abort()
+            raise
+        return spectrum
+
     def abort(self) -> None:
         """From any thread. Without a blanker the probe goes to where it was parked last, at first the corner (0, 0)."""
         self._aborted.set()
         failures: list[Exception] = []
-        for step in (self._device.cancel, self._device.stop, self._make_safe):
+        for step in (self._make_safe, self._device.cancel, self._device.stop, self._spectrometer.abort):
             try:
                 step()
             except Exception as error:  # noqa: BLE001  the others have to be tried
@@ -226,10 +247,28 @@ class NionInstrument:
         self._closed = True
         with contextlib.ExitStack() as undone:
             undone.callback(self.swift.release)
+            undone.callback(self._spectrometer.release)
             undone.callback(self._restore_channels)
             self.abort()
 
     # What is told to the device
+
+    def _placed(self, scan: Scan, context: Context, channels: Sequence[str]) -> tuple[SubScan, RasterROI]:
+        self._refuse_when_closed()
+        flags, limits = self.describe()
+        check_request(scan, context, channels, capability=flags, limits=limits)
+        assert isinstance(scan, RasterROI)  # VECTOR is not claimed
+        placed, executed = self._field.place(scan, context)
+        self._notices = ()
+        if executed.discard_lines != scan.discard_lines:
+            self._notices = ("no lines were discarded: above the first one the survey field ends",)
+        codes = self._field.codes_a_pixel(placed, self._dac_bits)
+        if codes < FEWEST_CODES:
+            raise ValueError(
+                f"a pixel spans {codes:.2g} steps of a {self._dac_bits} bit DAC over {self._field.side_nm:g} nm, "
+                f"expected at least {FEWEST_CODES}: larger pixels or a smaller survey field"
+            )
+        return placed, executed
 
     def _survey_parameters(self, shown: Any) -> Any:
         """Swift's own settings, over a square of the survey field's larger side."""

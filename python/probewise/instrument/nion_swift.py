@@ -28,12 +28,14 @@ class Swift:
     source   the scan's hardware source: settings, and whether Swift itself is scanning
     device   the scan device below it, which moves the beam
     stem     the microscope's controls
+    camera   of its spectrometer, None where it has none
     release  puts away what was brought up for it
     """
 
     source: Any
     device: Any
     stem: Any
+    camera: Any
     release: Callable[[], None]
 
     @property
@@ -62,7 +64,7 @@ def running() -> Swift:
             "Nion Swift has no scan in this process, expected to run inside Swift with its microscope's plug-in; "
             "nion:usim brings up the simulator"
         )
-    return Swift(source, source.scan_device, stem, lambda: None)
+    return Swift(source, source.scan_device, stem, stem.eels_camera, lambda: None)
 
 
 def simulator(sample: str) -> Swift:
@@ -107,7 +109,7 @@ def _bring_up(sample: int) -> Swift:
         started.callback(microscope.stop)
         stem = microscope.instrument
         release = started.pop_all().close
-    return Swift(stem.scan_controller, stem.scan_controller.scan_device, stem, release)
+    return Swift(stem.scan_controller, stem.scan_controller.scan_device, stem, stem.eels_camera, release)
 
 
 def _module(name: str) -> Any:
