@@ -26,6 +26,7 @@ EXTRAS = {
     "bluesky": ("bluesky",),
     "tango": ("pytango",),
     "pyro": ("Pyro5",),
+    "nion": ("nionswift", "nionswift-instrumentation", "nionswift-usim"),
     "test": ("pytest", "hypothesis", "pysptools", "onnx"),
 }
 VARIABLES = (
