@@ -296,6 +296,6 @@ def _best(found: dict[str, float], alike: dict[str, float], samples: int, what: 
     others = {name: value for name, value in found.items() if name != AS_ASKED}
     nearest = max(others, key=lambda name: others[name])
     return (
-        f"{what} is as asked: correlation {asked:.2f}; after any of {len(others)} mistakes less, or no more than noise "
-        f"makes (the nearest, {nearest}: {others[nearest]:.2f})"
+        f"{what} is as asked: correlation {asked:.2f}; after each of {len(others)} mistakes less, or no more than "
+        f"noise explains (the nearest, {nearest}: {others[nearest]:.2f})"
     )
