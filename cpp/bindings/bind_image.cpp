@@ -210,6 +210,16 @@ void bind_image(py::module_& module) {
                                shares);
       },
       py::arg("yx"), py::arg("maps"), py::arg("stride"), py::arg("label"), py::arg("share"));
+  module.def(
+      "rescaled",
+      [](const py::array& yx, std::pair<double, double> scale, std::pair<std::ptrdiff_t, std::ptrdiff_t> shape) {
+        const auto points = read_points(yx, "yx");
+        py::array_t<double> out({yx.shape(0), py::ssize_t{2}});
+        probewise::rescale_points(points, {scale.first, scale.second}, shape.first, shape.second,
+                                  {out.mutable_data(), points.size()});
+        return out;
+      },
+      py::arg("yx"), py::arg("scale"), py::arg("shape"));
   module.def("judge_columns", &judge_columns, py::arg("yx"), py::arg("shape"), py::arg("width_px"),
              py::arg("amplitude"), py::arg("error"), py::arg("growth"), py::arg("share"), py::arg("hosts"),
              py::arg("vacancy"), py::arg("dopant"), py::arg("label"));

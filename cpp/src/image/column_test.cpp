@@ -18,6 +18,7 @@ constexpr double least_dopant = 2, most_dopant = 8;
 // Chosen on simulated monolayers for at most one false defect in 1,000 atoms:
 constexpr double lost_rate = 0.07, dopant_rate = 0.03;  // a priori, for each number of atoms that may be missing
 constexpr double least_share = 1e-3;                    // a network is not surer than this
+constexpr double least_share_of_variance = 0.25;        // that a weaker column keeps
 
 double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -51,32 +52,49 @@ class Sublattice {
   bool known() const { return excess_ > 0; }
   const std::vector<std::size_t>& members() const { return members_; }
 
-  /// Likelihoods of host, vacancy (summed over the numbers of atoms left), dopant; false where nothing can be said.
-  bool weigh(std::size_t k, double (&likelihood)[3]) const {
-    const double whole = level_[k];
-    if (!(whole > 0)) return false;
-    const double a = std::clamp(amplitude(k), 0.0, most_dopant * whole);
-    const double own = variance(k, whole);
-    likelihood[0] = (1 - stray) * normal(a - whole, own) + stray * normal(a - whole, stray_widths * stray_widths * own);
-    likelihood[1] = 0;
-    for (int left = 0; left < host_.atoms; ++left) {
-      const double level = whole * left / host_.atoms, spread = ratio_spread * whole;
-      likelihood[1] += normal(a - level, variance(k, level) + spread * spread);
-    }
-    const double deviation = std::sqrt(variance(k, a));
-    likelihood[2] = (below((a - least_dopant * whole) / deviation) - below((a - most_dopant * whole) / deviation)) /
-                    ((most_dopant - least_dopant) * whole);
-    return true;
+  /// What whole columns about column k have; nothing can be said of it unless that is positive.
+  double level(std::size_t k) const { return level_[k]; }
+
+  double host(std::size_t k) const {
+    const double whole = level_[k], off = bounded(k) - whole, own = variance(k, whole);
+    return (1 - stray) * normal(off, own) + stray * normal(off, stray_widths * stray_widths * own);
   }
+
+  /// Summed over the numbers of atoms left.
+  double vacancy(std::size_t k) const {
+    const double whole = level_[k], spread = ratio_spread * whole;
+    double sum = 0;
+    for (int left = 0; left < host_.atoms; ++left) {
+      const double height = whole * left / host_.atoms;
+      sum += normal(bounded(k) - height, variance(k, height) + spread * spread);
+    }
+    return sum;
+  }
+
+  /// At least what `vacancy` is.
+  double most_vacancy(std::size_t k) const {
+    const double spread = ratio_spread * level_[k];
+    return host_.atoms * normal(0, excess_ * excess_ * least_share_of_variance * error(k) * error(k) + spread * spread);
+  }
+
+  double dopant(std::size_t k) const {
+    const double whole = level_[k], a = bounded(k), deviation = std::sqrt(variance(k, a));
+    return most_of_dopants(k) *
+           (below((a - least_dopant * whole) / deviation) - below((a - most_dopant * whole) / deviation));
+  }
+
+  /// At least what `dopant` is.
+  double most_of_dopants(std::size_t k) const { return 1 / ((most_dopant - least_dopant) * level_[k]); }
 
  private:
   double amplitude(std::size_t k) const { return columns_.amplitude[members_[k]]; }
+  double bounded(std::size_t k) const { return std::clamp(amplitude(k), 0.0, most_dopant * level_[k]); }
   double error(std::size_t k) const { return columns_.error[members_[k]]; }
 
   /// Of the fitted amplitude, were the column's own `level`.
   double variance(std::size_t k, double level) const {
     const double now = error(k) * error(k);
-    return excess_ * excess_ * std::max(now + columns_.growth * (level - amplitude(k)), 0.25 * now);
+    return excess_ * excess_ * std::max(now + columns_.growth * (level - amplitude(k)), least_share_of_variance * now);
   }
 
   /// level_[k] = median amplitude of the whole columns in the three by three cells about column k.
@@ -166,22 +184,26 @@ void judge_columns(const FittedColumns& columns, std::span<const double> share, 
     const double rates[3]{1 - lost_rate - dopant_rate, lost_rate, dopant_rate};
     for (std::size_t k = 0; k < lattice.members().size(); ++k) {
       const std::size_t i = lattice.members()[k];
-      double likelihood[3], prior[3], sum = 0;
-      if (!lattice.weigh(k, likelihood)) continue;
+      if (!(lattice.level(k) > 0)) continue;
+      double weight[3], sum = 0;
       for (std::size_t c = 0; c < 3; ++c) {
-        prior[c] = kinds[c] < 0 ? 0 : share[i * width + static_cast<std::size_t>(kinds[c])];
-        sum += prior[c];
+        weight[c] = kinds[c] < 0 ? 0 : share[i * width + static_cast<std::size_t>(kinds[c])];
+        sum += weight[c];
+      }
+      for (std::size_t c = 0; c < 3; ++c) {
+        const double known = (sum > 0 ? weight[c] / sum : 0) + least_share;
+        weight[c] = kinds[c] < 0 ? 0 : rates[c] * std::sqrt(known * std::sqrt(known));
       }
       double best = 0;
-      for (std::size_t c = 0; c < 3; ++c) {
-        if (kinds[c] < 0) continue;
-        const double known = (sum > 0 ? prior[c] / sum : 0) + least_share;
-        const double posterior = rates[c] * std::sqrt(known * std::sqrt(known)) * likelihood[c];
-        if (posterior > best) {
-          best = posterior;
-          label[i] = kinds[c];
-        }
-      }
+      const auto weigh = [&](std::size_t c, double likelihood) {
+        if (weight[c] * likelihood <= best) return;
+        best = weight[c] * likelihood;
+        label[i] = kinds[c];
+      };
+      weigh(0, lattice.host(k));
+      // Most columns are so surely whole that the others need not be asked.
+      if (weight[1] * lattice.most_vacancy(k) > best) weigh(1, lattice.vacancy(k));
+      if (weight[2] * lattice.most_of_dopants(k) > best) weigh(2, lattice.dopant(k));
     }
   }
 }

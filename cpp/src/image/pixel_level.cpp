@@ -167,7 +167,16 @@ void add(const float* values, size_t count, float weight, float* out) {
 
 void blend(const float* upper, const float* lower, size_t count, const float* weights, float* out) {
   const float a = weights[0], b = weights[1], c = weights[2], d = weights[3];
-  for (size_t i = 0; i < count; ++i) out[i] = blend_pixel(upper, lower, i, a, b, c, d);
+  if (count < lanes) {
+    for (size_t i = 0; i < count; ++i) out[i] = blend_pixel(upper, lower, i, a, b, c, d);
+    return;
+  }
+  const auto blend_lanes = [=](size_t i) {
+    store(out + i, a * load<Lanes>(upper + i) + b * load<Lanes>(upper + i + 1) + c * load<Lanes>(lower + i) +
+                       d * load<Lanes>(lower + i + 1));
+  };
+  for (size_t i = 0; i + lanes <= count; i += lanes) blend_lanes(i);
+  if (count % lanes != 0) blend_lanes(count - lanes);  // some of them once more
 }
 
 }  // namespace

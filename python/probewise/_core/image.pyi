@@ -27,6 +27,9 @@ def label_atoms(
     label: npt.NDArray[np.int64],
     share: npt.NDArray[np.float64],
 ) -> None: ...
+def rescaled(
+    yx: npt.NDArray[np.float64], scale: tuple[float, float], shape: tuple[int, ...]
+) -> npt.NDArray[np.float64]: ...
 def judge_columns(
     yx: npt.NDArray[np.float64],
     shape: tuple[int, int],

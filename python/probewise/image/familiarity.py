@@ -68,27 +68,27 @@ def atom_statistics(
     answer = [
         math.log(doubt + 1e-3),
         math.log(len(yx) / scaled.size),
-        float(score.mean()),
+        float(np.add.reduce(score)) / len(score),
         math.log(1.001 - certainty),
         math.asinh((height - mean) / deviation),
     ]
     nearest = max(near[0], 1e-3)
     spread = math.log((high - low) / nearest + 0.02)
     lattice = [math.log(nearest), spread, *(math.log(max(one, 1e-3) / nearest) for one in near[1:])]
-    share = np.bincount(label, minlength=len(names)) / len(yx)
-    values = np.array([*image, *answer, *lattice, *share.tolist()])
+    share = [count / len(yx) for count in np.bincount(label, minlength=len(names)).tolist()]
+    values = np.array([*image, *answer, *lattice, *share])
     group = _family(names, share)
     scattered = len(yx) < _LATTICE_ATOMS or spread > _LATTICE_SPREAD
     return Statistics(f"{SCATTERED} {group}" if scattered else group, values)
 
 
-def _family(names: Sequence[str], share: FloatArray) -> str:
+def _family(names: Sequence[str], share: Sequence[float]) -> str:
     """The commonest first word of a class: a perovskite's A and B, or metal and chalcogen, are about as many."""
-    words = [name.split()[0] for name in names]
-    total = dict.fromkeys(words, 0.0)
-    for word, part in zip(words, share, strict=True):
-        total[word] += float(part)
-    return max(total, key=lambda word: total[word])
+    total: dict[str, float] = {}
+    for name, part in zip(names, share, strict=True):
+        word = name.partition(" ")[0]
+        total[word] = total.get(word, 0.0) + part
+    return max(total, key=total.__getitem__)
 
 
 def _of_input(scaled: Float32Array, zoom: float) -> tuple[list[float], float, float]:
