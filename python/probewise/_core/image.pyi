@@ -60,6 +60,7 @@ def refine_atoms(
     noise: tuple[float, float],
     width_px: float,
     limit_px: float,
+    least_width_px: float,
 ) -> tuple[
     npt.NDArray[np.float64],
     npt.NDArray[np.float64],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -127,15 +128,22 @@ def cut_about_atoms(frame: Frame, card: Card, look: Callable[[Frame], Atoms], ce
         patches[:count],
         (atoms.yx[kept] + 0.5) / np.array(shape, dtype=np.float64),
         atoms.label[kept],
-        _reached_nm2(frame, side, grid, cells),
+        _reached_nm2(shape, frame.pixel_nm, side, grid, cells),
     )
 
 
-def _reached_nm2(frame: Frame, side: int, grid: tuple[int, int], cells: int) -> FloatArray:
-    """(cells * cells,) area of each cell of the frame in which a patch of `side` pixels of the grid can lie."""
+@lru_cache(maxsize=8)  # the frames of a run are alike
+def _reached_nm2(
+    shape: tuple[int, int], pixel_nm: tuple[float, float], side: int, grid: tuple[int, int], cells: int
+) -> FloatArray:
+    """(cells * cells,) area of each cell of a frame in which the middle of a patch can lie that is `side` pixels of the
+    grid wide; read-only.
+    """
     reach = []
-    for length, pixel_nm, count in zip(frame.shape, frame.pixel_nm, grid, strict=True):
+    for length, pixel, count in zip(shape, pixel_nm, grid, strict=True):
         margin = side / 2 / count
         ends = ((max(k / cells, margin), min((k + 1) / cells, 1 - margin)) for k in range(cells))
-        reach.append([max(high - low, 0.0) * length * pixel_nm for low, high in ends])
-    return np.array([height * width for height in reach[0] for width in reach[1]])
+        reach.append([max(high - low, 0.0) * length * pixel for low, high in ends])
+    area = np.outer(*reach).ravel()
+    area.flags.writeable = False
+    return area

@@ -113,13 +113,18 @@ class HomeFrames:
             self.rate = float(table["rate"])
             self._few = frozenset(str(name) for name in table["few"])
             self._groups = {
-                str(name): (np.array(one["mean"]), _unpacked(one["whitening"]), float(one["limit"]))
+                str(name): (
+                    names_of(self._classes, str(name)),
+                    np.array(one["mean"]),
+                    _unpacked(one["whitening"]),
+                    float(one["limit"]),
+                )
                 for name, one in table["groups"].items()
             }
         except (KeyError, TypeError, ValueError) as problem:
             raise ValueError(f"ood is no table of home frames ({problem!r}), expected what fit_home makes") from problem
-        for name, (mean, whitening, limit) in self._groups.items():
-            length = len(names_of(self._classes, name))
+        for name, (names, mean, whitening, limit) in self._groups.items():
+            length = len(names)
             if mean.shape != (length,) or len(whitening) != length or not limit > 0:
                 raise ValueError(
                     f"ood.groups.{name} has {len(mean)} means, {len(whitening)} rows and the limit {limit}, expected "
@@ -133,12 +138,11 @@ class HomeFrames:
             if frame.group in self._few:
                 return None
             return Familiarity(float("inf"), self.rate, f"most atoms are taken for {frame.group}")
-        mean, whitening, limit = known
+        names, mean, whitening, limit = known
         off = frame.values - mean
         white = whitening @ off
         worst = int((off * (white @ whitening)).argmax())
-        name = names_of(self._classes, frame.group)[worst]
-        reason = f"{name} is {frame.values[worst]:.3g}, {mean[worst]:.3g} in frames of {frame.group}"
+        reason = f"{names[worst]} is {frame.values[worst]:.3g}, {mean[worst]:.3g} in frames of {frame.group}"
         return Familiarity(math.sqrt(float(white @ white)) / limit, self.rate, reason)
 
 

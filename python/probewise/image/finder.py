@@ -16,7 +16,7 @@ from probewise.image.column_test import VACANCY, host_columns, labels_by_amplitu
 from probewise.image.contrast import stand_out
 from probewise.image.familiarity import Statistics, atom_statistics, home_of
 from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
-from probewise.image.refinement import refine_atoms
+from probewise.image.refinement import AMPLITUDE_PX, POSITION_PX, refine_atoms
 from probewise.inference import Card, Model, load_model
 from probewise.types import Atoms, BoolArray, Familiarity, Float32Array, FloatArray, Frame, NetworkInput
 
@@ -124,7 +124,7 @@ class AtomFinder:
         tested = self.test_amplitudes and share is not None and host_columns(label, names)
         relabelled = None
         if (self.refine and len(yx)) or tested:
-            fitted = refine_atoms(counts, yx)
+            fitted = refine_atoms(counts, yx, least_width_px=POSITION_PX if self.refine else AMPLITUDE_PX)
             if tested and share is not None:
                 before, label = label, labels_by_amplitude(yx, label, share, fitted, counts.shape, names)
                 relabelled = label != before
