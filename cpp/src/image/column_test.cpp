@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 namespace probewise {
@@ -57,7 +58,9 @@ class Sublattice {
 
   double host(std::size_t k) const {
     const double whole = level_[k], off = bounded(k) - whole, own = variance(k, whole);
-    return (1 - stray) * normal(off, own) + stray * normal(off, stray_widths * stray_widths * own);
+    const double far = off * off / (2 * stray_widths * stray_widths * own);
+    return ((1 - stray) * std::exp(-stray_widths * stray_widths * far) + stray / stray_widths * std::exp(-far)) /
+           std::sqrt(2 * std::numbers::pi * own);
   }
 
   /// Summed over the numbers of atoms left.
@@ -185,25 +188,24 @@ void judge_columns(const FittedColumns& columns, std::span<const double> share, 
     for (std::size_t k = 0; k < lattice.members().size(); ++k) {
       const std::size_t i = lattice.members()[k];
       if (!(lattice.level(k) > 0)) continue;
-      double weight[3], sum = 0;
+      double prior[3], sum = 0, best = 0;
       for (std::size_t c = 0; c < 3; ++c) {
-        weight[c] = kinds[c] < 0 ? 0 : share[i * width + static_cast<std::size_t>(kinds[c])];
-        sum += weight[c];
+        prior[c] = kinds[c] < 0 ? 0 : share[i * width + static_cast<std::size_t>(kinds[c])];
+        sum += prior[c];
       }
-      for (std::size_t c = 0; c < 3; ++c) {
-        const double known = (sum > 0 ? weight[c] / sum : 0) + least_share;
-        weight[c] = kinds[c] < 0 ? 0 : rates[c] * std::sqrt(known * std::sqrt(known));
-      }
-      double best = 0;
-      const auto weigh = [&](std::size_t c, double likelihood) {
-        if (weight[c] * likelihood <= best) return;
-        best = weight[c] * likelihood;
+      const double unit = sum > 0 ? 1 / sum : 0;
+      // Most columns are so surely whole that what a defect's likelihood is at most decides.
+      const auto weigh = [&](std::size_t c, double most, auto likelihood) {
+        const double known = prior[c] * unit + least_share;
+        if (kinds[c] < 0 || rates[c] * most * std::max(1.0, known) <= best) return;
+        const double posterior = rates[c] * std::sqrt(known * std::sqrt(known)) * likelihood();
+        if (posterior <= best) return;
+        best = posterior;
         label[i] = kinds[c];
       };
-      weigh(0, lattice.host(k));
-      // Most columns are so surely whole that the others need not be asked.
-      if (weight[1] * lattice.most_vacancy(k) > best) weigh(1, lattice.vacancy(k));
-      if (weight[2] * lattice.most_of_dopants(k) > best) weigh(2, lattice.dopant(k));
+      weigh(0, std::numeric_limits<double>::infinity(), [&] { return lattice.host(k); });
+      weigh(1, lattice.most_vacancy(k), [&] { return lattice.vacancy(k); });
+      weigh(2, lattice.most_of_dopants(k), [&] { return lattice.dopant(k); });
     }
   }
 }

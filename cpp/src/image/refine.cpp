@@ -17,7 +17,7 @@ namespace probewise {
 
 namespace {
 
-constexpr double reach_widths = 3;  // half-side of a window: 1 % of the peak beyond
+constexpr double reach_widths = 3;          // half-side of a window: 1 % of the peak beyond
 constexpr double limit_spacings = 1.0 / 3;  // farthest move
 constexpr double node_spacings = 4;         // between nodes of the background, in distances between atoms
 constexpr double least_variance = 0.02;     // of the mean variance: a pixel without counts is not known exactly
