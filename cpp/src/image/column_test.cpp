@@ -46,6 +46,7 @@ class Sublattice {
     if (whole_.size() < least_columns) return;
     find_levels();
     std::vector<double> scatter;
+    scatter.reserve(whole_.size());
     for (const std::size_t k : whole_) scatter.push_back(std::abs(amplitude(k) - level_[k]) / error(k));
     excess_ = std::max(1.0, median(scatter) / 0.6745);  // median of |z| of a normal deviate
   }
@@ -119,22 +120,26 @@ class Sublattice {
       return std::pair(static_cast<std::size_t>((columns_.yx[2 * i] - low[0]) / side),
                        static_cast<std::size_t>((columns_.yx[2 * i + 1] - low[1]) / side));
     };
-    std::vector<std::vector<double>> heights(rows * cols);
-    std::vector<double> some;
-    for (const std::size_t k : whole_) {
-      const auto [row, col] = cell(k);
-      heights[row * cols + col].push_back(amplitude(k));
-      some.push_back(amplitude(k));
+    std::vector<std::size_t> own(whole_.size()), start(rows * cols + 1, 0);  // cell of each, first place of each cell
+    for (std::size_t i = 0; i < whole_.size(); ++i) {
+      const auto [row, col] = cell(whole_[i]);
+      own[i] = row * cols + col;
+      ++start[own[i] + 1];
     }
+    for (std::size_t c = 1; c < start.size(); ++c) start[c] += start[c - 1];
+    std::vector<double> heights(whole_.size());  // cell after cell
+    std::vector<std::size_t> next(start.begin(), start.end() - 1);
+    for (std::size_t i = 0; i < whole_.size(); ++i) heights[next[own[i]]++] = amplitude(whole_[i]);
+    std::vector<double> some = heights;
     const double overall = median(some);
     std::vector<double> middle(rows * cols);
     for (std::size_t row = 0; row < rows; ++row) {
       for (std::size_t col = 0; col < cols; ++col) {
         some.clear();
         for (std::size_t r = row - std::min<std::size_t>(row, 1); r <= std::min(rows - 1, row + 1); ++r) {
-          for (std::size_t c = col - std::min<std::size_t>(col, 1); c <= std::min(cols - 1, col + 1); ++c) {
-            some.insert(some.end(), heights[r * cols + c].begin(), heights[r * cols + c].end());
-          }
+          const std::size_t left = col - std::min<std::size_t>(col, 1), right = std::min(cols - 1, col + 1);
+          some.insert(some.end(), heights.begin() + static_cast<std::ptrdiff_t>(start[r * cols + left]),
+                      heights.begin() + static_cast<std::ptrdiff_t>(start[r * cols + right + 1]));
         }
         middle[row * cols + col] = some.size() < least_columns ? overall : median(some);
       }

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from probewise._core import image as _image
 from probewise.types import BoolArray, Float32Array, FloatArray
 
-# Least widths that an image may be averaged down to. The squared width then grows by 1/12 of a pixel's, and with it the
-# error of an amplitude by 2 % and 3 %; positions take more harm.
+# Least widths that an image may be averaged down to. The squared width of a column then grows by 1/12 of a pixel's, and
+# with half of it the relative error of an amplitude: by 2 % at 1.5 pixels, 3 % at 1.1. Columns at 8 standard errors that were
+# averaged from 2.9 to 1.45 pixels kept all but 2 of 12,176 labels.
 POSITION_PX, AMPLITUDE_PX = 1.5, 1.1
 
 
@@ -80,7 +81,8 @@ def refine_atoms(
     noise     None: `estimate_noise`
     width_px  start of the width; None: from the mean profile of the atoms
     limit_px  farthest move; None: a third of the median distance to the nearest neighbour, or the width for one atom
-    least_width_px  the image is averaged down by a whole number of pixels while its columns stay this wide
+    least_width_px  the image is averaged down by a whole number of pixels while its columns stay this wide; they, and
+              their amplitudes, are then those of the means
     raises    TypeError, ValueError for a wrong array, a start outside the image, or a number that is not positive
     """
     for name, value in (("width_px", width_px), ("limit_px", limit_px), ("least_width_px", least_width_px)):
