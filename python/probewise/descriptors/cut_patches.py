@@ -144,6 +144,6 @@ def _reached_nm2(
         margin = side / 2 / count
         ends = ((max(k / cells, margin), min((k + 1) / cells, 1 - margin)) for k in range(cells))
         reach.append([max(high - low, 0.0) * length * pixel for low, high in ends])
-    area = np.outer(*reach).ravel()
+    area: FloatArray = np.outer(reach[0], reach[1]).ravel()
     area.flags.writeable = False
     return area
