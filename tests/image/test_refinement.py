@@ -209,8 +209,8 @@ def test_find_atoms_refines_on_the_frame_it_is_given():
 
 
 def test_an_amplitude_hardly_minds_that_its_column_is_averaged_down():
-    """A mean over two by two pixels widens a column of 2.9 pixels, 8.41 squared, by (4 - 1) / 12 of a squared pixel: all
-    are lower by that share, 3 %, and the squared error of an amplitude is as much larger beside them.
+    """A mean over two by two pixels widens a column of 2.9 pixels, 8.41 squared, by (4 - 1) / 12 of a squared pixel:
+    all are lower by that share, 3 %, and the squared error of an amplitude is as much larger beside them.
     """
     width, side = 2.9, 128
     points = honeycomb(10.0, side=side, margin=15.0)
