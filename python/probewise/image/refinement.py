@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from probewise._core import image as _image
 from probewise.types import BoolArray, Float32Array, FloatArray
 
-# Least widths that an image may be averaged down to. A column's squared width then grows by 1/12 of a pixel squared, and
-# with half of it the relative error of an amplitude: by 2 % at 1.5 pixels, 3 % at 1.1. Columns at 8 standard errors that
-# were averaged from 2.9 to 1.45 pixels kept all but 2 of 12,176 labels.
+# Least widths that an image may be averaged down to. A column's squared width then grows by 1/12 of a squared pixel,
+# and with half of it the relative error of an amplitude: by 2 % at 1.5 pixels, 3 % at 1.1. Columns at 8 standard
+# errors that were averaged from 2.9 to 1.45 pixels kept all but 2 of 12,176 labels.
 POSITION_PX, AMPLITUDE_PX = 1.5, 1.1
 
 
