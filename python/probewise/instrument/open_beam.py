@@ -246,7 +246,7 @@ class OpenBeamInstrument:
         if most > running.fed:
             begin = int(program.bytes_end[running.fed - 1]) if running.fed else 0
             running.fed = most
-            line.send(memoryview(program.data)[begin : int(program.bytes_end[most - 1])])
+            line.send(program.data[begin : int(program.bytes_end[most - 1])].data)
 
     def _collect(self, running: _Running, out: Float32Array, until_s: float) -> None:
         line, program = self._control.line, running.program
@@ -254,7 +254,7 @@ class OpenBeamInstrument:
         expected = ECHO_BYTES + 2 * program.samples
         if len(self._answers) < expected:
             self._answers = np.empty(expected, dtype=np.uint8)
-        answers = memoryview(self._answers)
+        answers = self._answers.data
         while running.received < expected:
             try:
                 came = line.receive(answers[running.received : expected], until_s, self._stop.is_set)
@@ -326,7 +326,7 @@ def open_open_beam(
     host, port = _address(rest)
     if flip not in ("", "y", "x", "yx"):
         raise ConfigurationError(f'instrument.options.flip is {flip!r}, expected "", "y", "x" or "yx"')
-    if not isinstance(channel, str) or not channel:
+    if type(channel) is not str or not channel:
         raise ConfigurationError(f"instrument.options.channel is {channel!r}, expected a name")
     for name, value in (("flyback_ns", flyback_ns), ("settle_ns", settle_ns)):
         if type(value) is not int or not 0 <= value <= _core.LONGEST_DWELL_NS or value % _core.DWELL_UNIT_NS:
