@@ -79,6 +79,11 @@ def window_spectra(found: dict[str, Any]) -> Iterator[Row]:
     yield what, times["probewise"], times["scipy in blocks"], None
 
 
+def open_beam(found: dict[str, Any]) -> Iterator[Row]:
+    times = found["encoding_4096_points"]
+    yield "4,096 positions to commands of a scan generator", times["probewise_us"] * 1e-3, times["numpy_us"] * 1e-3, None
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "decision": decision,
     "atom_network": atom_network,
@@ -87,6 +92,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "gp_fit": gp_fit,
     "window_spectra": window_spectra,
     "scan_paths": scan_paths,
+    "open_beam": open_beam,
     "render": render,
 }
 

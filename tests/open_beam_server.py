@@ -91,6 +91,7 @@ class OpenBeamServer:
     def __init__(self, counts: Counts = ramp, *, realtime: bool = False) -> None:
         self.counts = counts
         self.realtime = realtime
+        self.drip = False  # answers come byte by byte
         self.fault: tuple[FaultKind, int] | None = None  # and after how many samples since a Synchronize
         self.state = State()
         self.scanned: list[np.ndarray] = []
@@ -323,7 +324,8 @@ class Hardware:
             self._send(codes.astype(">u2").tobytes())
 
     def _send(self, data: bytes) -> None:
-        self.connection.sendall(data)
+        for piece in (bytes([byte]) for byte in data) if self.server.drip else (data,):
+            self.connection.sendall(piece)
 
     def _wait(self, seconds: float) -> None:
         self.free_at = max(self.free_at, time.monotonic()) + seconds

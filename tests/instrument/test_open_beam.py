@@ -11,7 +11,6 @@ from open_beam_server import TOP, OpenBeamServer, ramp, specimen
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
 from probewise.instrument import open_instrument, session
 from probewise.instrument.open_beam import LEAD_NS
-from probewise.instrument.open_beam_program import CHUNK_NS
 from probewise.scan import hilbert, make_scan, ordered
 from probewise.types import Capability, Context, Instrument, RasterROI, ScanPath
 
@@ -21,15 +20,20 @@ CHANNELS = ("HAADF",)
 LONG = RasterROI((40, 40), 1_000_000)  # 1.6 s
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A blank is waited for as long as a busy machine may take; tests of a server that never answers do not."""
+    monkeypatch.setattr("probewise.instrument.open_beam_control.SAFE_S", 20.0)
+
+
+@pytest.fixture
+def impatient(patient, monkeypatch):
+    monkeypatch.setattr("probewise.instrument.open_beam_control.SAFE_S", 0.3)
+
+
 @pytest.fixture
 def server():
     with OpenBeamServer() as made:
-        yield made
-
-
-@pytest.fixture
-def slow_server():
-    with OpenBeamServer(realtime=True) as made:
         yield made
 
 
@@ -47,13 +51,29 @@ def opened():
             instrument.close()
 
 
-def scanned(instrument, scan, context=SITE, timeout_s=5.0):
+def scanned(instrument, scan, context=SITE, timeout_s=20.0):
     """One frame by the verbs."""
     armed = instrument.arm(scan, context, channels=CHANNELS)
     samples = scan.shape[0] * scan.shape[1] if isinstance(scan, RasterROI) else len(scan.yx)
     instrument.blank(False)
     instrument.start(armed)
     return instrument.read_into(armed, np.full((1, samples), np.nan, dtype=np.float32), timeout_s=timeout_s)
+
+
+def abort_at(server, instrument, samples, abort=None):
+    """Have `abort` called from another thread after so many samples; the hardware goes on when it was heard."""
+    threads = []
+
+    def counts(yx, dwell_ns):
+        if not threads and len(server.codes()) >= samples:
+            threads.append(threading.Thread(target=abort or instrument.abort))
+            threads[0].start()
+            while instrument._running is not None:
+                time.sleep(0.001)
+        return ramp(yx, dwell_ns)
+
+    server.counts = counts
+    return threads
 
 
 def expected_ramp(scan, context, *, flip_y=False, flip_x=False):
@@ -131,44 +151,50 @@ def test_jumps_settle_on_masked_samples(server, opened):
     np.testing.assert_array_equal(frame.counts[0], expected_ramp(path, SITE))
 
 
-def test_no_more_than_the_lead_is_scanned_after_an_abort(slow_server, opened):
-    instrument = opened(slow_server)
-    path = hilbert((32, 32), 500_000)  # 0.5 s, 25 times the lead
-    armed = instrument.arm(path, SITE, channels=CHANNELS)
-    instrument.start(armed)
-    scanned_before = []
+def test_no_more_than_the_lead_is_on_its_way(server, opened):
+    instrument = opened(server)
 
-    def stop():
-        scanned_before.append(len(slow_server.codes()))
-        instrument.abort()
+    def counts(yx, dwell_ns):  # hardware that takes its first pixels and answers when the client has given up
+        while instrument._running is not None:
+            time.sleep(0.001)
+        return ramp(yx, dwell_ns)
 
-    timer = threading.Timer(0.1, stop)
-    timer.start()
-    with pytest.raises(ScanError, match="aborted after"):
-        instrument.read_into(armed, np.empty((1, 1024), dtype=np.float32), timeout_s=5.0)
-    timer.join()
-    ahead_ns = (len(slow_server.codes()) - scanned_before[0]) * 500_000
-    assert ahead_ns <= LEAD_NS + 2 * CHUNK_NS  # a chunk may be done and not yet counted, another on its way
-    assert len(slow_server.codes()) >= 100
+    server.counts = counts
+    with pytest.raises(ScanTimeout, match="0 of 1024 samples came"):
+        scanned(instrument, hilbert((32, 32), 500_000), timeout_s=0.2)
+    assert len(server.codes()) * 500_000 == LEAD_NS
+    assert (instrument.beam, server.beam, server.connections) == ("blanked", "blanked", 1)
 
 
 def test_a_long_frame_needs_no_more_than_the_socket_holds(server, opened):
     instrument = opened(server)
     roi = RasterROI((700, 700), 125)
-    frame = scanned(instrument, roi, Context(FIELD), timeout_s=20.0)
+    frame = scanned(instrument, roi, Context(FIELD))
     np.testing.assert_array_equal(frame.counts.ravel(), expected_ramp(roi, Context(FIELD)))
 
 
-def test_out_fills_while_the_scan_goes_on(slow_server, opened):
-    instrument = opened(slow_server)
+def test_answers_may_come_byte_by_byte(server, opened):
+    instrument = opened(server)
+    server.drip = True
+    roi = RasterROI((8, 8), 1000, discard_lines=1)
+    frame = scanned(instrument, roi)
+    np.testing.assert_array_equal(frame.counts.ravel(), expected_ramp(roi, SITE)[roi.active])
+    instrument.start(instrument.arm(roi, SITE, channels=CHANNELS))
+    instrument.abort()  # drops answers and finds its own, wherever they are cut
+    assert (instrument.beam, server.beam) == ("blanked", "blanked")
+
+
+def test_out_fills_while_the_scan_goes_on(server, opened):
+    instrument = opened(server)
     out = np.full((1, 1600), np.nan, dtype=np.float32)
     armed = instrument.arm(LONG, SITE, channels=CHANNELS)
+    threads = abort_at(server, instrument, 400)
     instrument.start(armed)
-    threading.Timer(0.3, instrument.abort).start()
     with pytest.raises(ScanError, match=r"aborted after \d+ samples"):
-        instrument.read_into(armed, out, timeout_s=5.0)
+        instrument.read_into(armed, out, timeout_s=20.0)
+    threads[0].join()
     came = np.isfinite(out[0])
-    assert 100 < came.sum() < 600
+    assert 400 - LEAD_NS // 1_000_000 <= came.sum() <= 400
     np.testing.assert_array_equal(out[0, came], expected_ramp(LONG, SITE)[: came.sum()])
 
 
@@ -200,12 +226,12 @@ def test_verbs_in_the_wrong_order_are_refused(server, opened):
         with pytest.raises(ScanError, match="scan 2 still runs"):
             verb()
     with pytest.raises(ScanError, match="scan 1 does not run"):
-        instrument.read_into(first, np.empty((1, 16), dtype=np.float32), timeout_s=1.0)
+        instrument.read_into(first, np.empty((1, 16), dtype=np.float32), timeout_s=20.0)
     assert (instrument.beam, server.beam) == ("blanked", "blanked")
     third = instrument.arm(RasterROI((4, 4), 1000), SITE, channels=CHANNELS)
     instrument.start(third)
     with pytest.raises(ValueError, match=r"out is float64 of shape \(1, 16\), expected C-contiguous float32 \(1, 16\)"):
-        instrument.read_into(third, np.empty((1, 16)), timeout_s=1.0)
+        instrument.read_into(third, np.empty((1, 16)), timeout_s=20.0)
     assert server.beam == "blanked"
 
 
@@ -248,22 +274,24 @@ def test_in_a_session_the_sample_is_exposed_for_the_scan_only(opened):
 # What can go wrong
 
 FAULTS = {
-    "stall": (ScanTimeout, "100 of 256 samples came before the timeout"),
-    "short": (ScanTimeout, "246 of 256 samples came before the timeout"),
+    "stall": (ScanTimeout, r"\d+ of 256 samples came before the timeout"),
+    "short": (ScanTimeout, r"\d+ of 256 samples came before the timeout"),
     "cut": (ScanError, "closed the connection|was cut off"),
     "garbage": (ScanError, "broke the protocol: after .* word .* is 32767, expected a detector code of 0 to 16383"),
-    "late": (ScanTimeout, "100 of 256 samples came before the timeout"),
+    "late": (ScanTimeout, r"\d+ of 256 samples came before the timeout"),
 }
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_after_a_fault_the_beam_is_blanked_and_the_next_frame_is_right(server, opened, kind):
+def test_after_a_fault_the_beam_is_blanked_and_the_next_frame_is_right(server, opened, request, kind):
     instrument = opened(server)
     path = hilbert((16, 16), 1000)
     error, message = FAULTS[kind]
+    if kind == "stall":
+        request.getfixturevalue("impatient")
     server.fault = (kind, 100)
     with pytest.raises(error, match=message):
-        scanned(instrument, path, timeout_s=0.3)
+        scanned(instrument, path, timeout_s=0.3 if error is ScanTimeout else 20.0)
     assert (instrument.beam, server.beam) == ("blanked", "blanked")
     assert server.connections == (2 if kind in ("stall", "cut", "garbage") else 1)
     again = Context((5.0, 5.0), (20.0, 20.0))
@@ -279,7 +307,7 @@ def test_another_cookie_is_no_answer(server, opened):
     server.fault = ("cookie", 0)
     instrument.start(armed)
     with pytest.raises(ScanError, match=r"broke the protocol: ffff.... came before the first sample, expected ffff"):
-        instrument.read_into(armed, np.empty((1, 256), dtype=np.float32), timeout_s=1.0)
+        instrument.read_into(armed, np.empty((1, 256), dtype=np.float32), timeout_s=20.0)
     assert (instrument.beam, server.beam) == ("blanked", "blanked")
 
 
@@ -287,7 +315,7 @@ def test_a_slow_answer_is_waited_for(server, opened):
     instrument = opened(server)
     path = hilbert((16, 16), 1000)
     server.fault = ("slow", 10)
-    frame = scanned(instrument, path, timeout_s=5.0)
+    frame = scanned(instrument, path)
     np.testing.assert_array_equal(frame.counts[0], expected_ramp(path, SITE))
 
 
@@ -314,16 +342,17 @@ def test_a_lost_line_is_made_again_blanked_before_another_scan(server, opened):
 
 
 @pytest.mark.parametrize("stage", ["opened", "armed", "lit", "started", "first", "middle", "unsent", "read", "closed"])
-def test_abort_ends_blanked_at_every_stage(slow_server, opened, stage):
+def test_abort_ends_blanked_at_every_stage(server, opened, stage):
     """Also in the middle of a vector scan, where the project's own client sends no Blank."""
-    server = slow_server
     instrument = opened(server)
-    path = hilbert((32, 32), 1_000_000)  # 1 s
+    path = hilbert((32, 32), 1_000_000)
     out = np.empty((1, 1024), dtype=np.float32)
     if stage in ("armed", "lit", "started", "first", "middle", "unsent"):
         armed = instrument.arm(path, SITE, channels=CHANNELS)
         if stage != "armed":
             instrument.blank(False)
+    if stage in ("first", "middle"):
+        threads = abort_at(server, instrument, {"first": 0, "middle": 300}[stage])
     if stage in ("started", "first", "middle", "unsent"):
         instrument.start(armed)
     if stage == "unsent":  # the end of a command still waits on our side
@@ -333,54 +362,49 @@ def test_abort_ends_blanked_at_every_stage(slow_server, opened, stage):
     if stage == "closed":
         instrument.close()
     if stage in ("first", "middle"):
-        timer = threading.Timer(0.0 if stage == "first" else 0.2, instrument.abort)
-        timer.start()
-        begun = time.monotonic()
-        with pytest.raises(ScanError, match=r"aborted|does not run"):
-            instrument.read_into(armed, out, timeout_s=5.0)
-        timer.join()
-        assert time.monotonic() - begun < 1.0  # far from the end of the scan: at most the lead is waited for
+        with pytest.raises(ScanError, match=r"aborted after|does not run"):
+            instrument.read_into(armed, out, timeout_s=20.0)
+        threads[0].join()
     else:
         instrument.abort()
     assert instrument.beam == "blanked"
     assert server.state.blanked
     assert server.state.commands[-2] == ("blank", 1)
-    assert len(server.codes()) < 600
+    assert server.connections == 1
+    assert len(server.codes()) <= {"middle": 300}.get(stage, 0) + LEAD_NS // 1_000_000 + 2
     if stage != "closed":
         assert server.beam == "blanked"
+        server.counts = ramp
         frame = scanned(instrument, RasterROI((4, 4), 1000))
         np.testing.assert_array_equal(frame.counts.ravel(), expected_ramp(RasterROI((4, 4), 1000), SITE))
 
 
-def test_aborts_of_a_session_at_random_moments_end_blanked(slow_server, opened):
+def test_aborts_of_a_session_at_random_moments_end_blanked(server, opened):
     random = np.random.default_rng(8)
-    instrument = opened(slow_server)
-    path = hilbert((16, 16), 250_000)  # 64 ms
-    ended = 0
-    with session(instrument) as held:
-        for delay_s in random.uniform(0.0, 0.08, 12):
-            timer = threading.Timer(delay_s, held.abort)
-            timer.start()
-            with contextlib.suppress(ScanError):
-                frame = held.acquire(path, SITE, CHANNELS)
-                np.testing.assert_array_equal(frame.counts[0], expected_ramp(path, SITE))
-                ended += 1
-            timer.join()
-            assert (instrument.beam, slow_server.beam) == ("blanked", "blanked")
-    assert ended < 12
+    instrument = opened(server)
+    path = hilbert((16, 16), 500_000)
+    with session(instrument, margin_s=30.0) as held:
+        for samples in random.integers(0, 200, 12):
+            server.scanned.clear()
+            threads = abort_at(server, instrument, samples, held.abort)
+            with pytest.raises(ScanError, match=r"abort|does not run"):
+                held.acquire(path, SITE, CHANNELS)
+            threads[0].join()
+            assert (instrument.beam, server.beam) == ("blanked", "blanked")
+        server.counts = ramp
+        np.testing.assert_array_equal(held.acquire(path, SITE, CHANNELS).counts[0], expected_ramp(path, SITE))
+    assert server.connections == 1
 
 
-def test_a_hung_server_is_left_for_a_new_connection_within_bounds(slow_server, opened):
-    instrument = opened(slow_server)
+def test_a_hung_server_is_left_for_a_new_connection(server, opened, impatient):
+    instrument = opened(server)
     armed = instrument.arm(LONG, SITE, channels=CHANNELS)
-    slow_server.fault = ("stall", 0)
+    server.fault = ("stall", 0)
     instrument.blank(False)
     instrument.start(armed)
-    begun = time.monotonic()
     instrument.abort()
-    assert time.monotonic() - begun < 3.0
-    assert slow_server.connections == 2
-    assert (instrument.beam, slow_server.beam) == ("blanked", "blanked")
+    assert server.connections == 2
+    assert (instrument.beam, server.beam) == ("blanked", "blanked")
 
 
 # Opening

@@ -69,12 +69,15 @@ class Control:
         self._connected().send(_core.blank(False, False) + _core.flush())
         self.beam = "on"
 
-    def ask(self, commands: bytes, seconds: float = SAFE_S) -> None:
+    def ask(self, commands: bytes) -> None:
         """Send `commands` and wait until all is done.
 
         raises  ScanError, ScanTimeout; InstrumentError when there is no connection
         """
-        line, cookie = self._connected(), self.next_cookie()
+        self._ask(self._connected(), commands, SAFE_S)
+
+    def _ask(self, line: Line, commands: bytes, seconds: float) -> None:
+        cookie = self.next_cookie()
         line.send(commands + _core.synchronize(False, True, cookie))
         line.settle(cookie, time.monotonic() + seconds)
 
@@ -94,7 +97,7 @@ class Control:
         waits = -(-HANDOVER_NS * 48 // (0xFFFF * 1000))  # of the longest Delay, 65,535 cycles of 48 MHz
         taken = _core.select_electron_beam() + _core.blank(True, False) + _core.external_control(True)
         try:
-            self.ask(taken + _core.delay(0xFFFF) * waits, seconds)
+            self._ask(line, taken + _core.delay(0xFFFF) * waits, seconds)
         except ScanError as error:
             self.drop()
             raise InstrumentError(
