@@ -175,7 +175,7 @@ class OpenBeamInstrument:
         )
 
     def abort(self) -> None:
-        """Blank, over a new connection where the old one does not answer; returns within 3 s.
+        """Blank, over a new connection where the old one does not answer; returns within 5 s, mostly at once.
 
         raises  InstrumentError when the blank was not answered: the beam may be on
         """

@@ -173,5 +173,5 @@ def _executed(path: ScanPath, placement: Affine) -> ScanPath:
     codes = np.empty(path.yx.shape, dtype=np.uint16)
     _core.vector_codes(path.yx, placement, codes)
     axes = np.array(placement)
-    yx = np.linalg.solve(axes[:, 1:], (codes - axes[:, 0]).T).T
-    return ScanPath(np.ascontiguousarray(yx), path.dwell_ns, path.active, path.pixel, path.shape)
+    yx = (codes - axes[:, 0]) @ np.linalg.inv(axes[:, 1:]).T
+    return ScanPath(yx, path.dwell_ns, path.active, path.pixel, path.shape)
