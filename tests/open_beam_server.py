@@ -23,6 +23,7 @@ import numpy as np
 
 UNIT_NS = 125
 TOP = 16383
+IDLE_S = 50e-6  # a receive that takes longer found nothing there
 Counts = Callable[[np.ndarray, np.ndarray], np.ndarray]  # fractions (n, 2) as (y, x), dwell_ns (n,) -> codes (n,)
 FaultKind = Literal[
     "stall",  # nothing more is carried out or answered on this connection
@@ -189,7 +190,7 @@ class Hardware:
     def __init__(self, server: OpenBeamServer, connection: socket.socket, state: State) -> None:
         self.server, self.connection, self.state = server, connection, state
         self.data = bytearray()
-        self.free_at = 0.0
+        self.free_at = time.monotonic()
 
     def run(self) -> None:
         while True:
@@ -206,9 +207,12 @@ class Hardware:
 
     def _take(self, count: int) -> bytes:
         while len(self.data) < count:
+            asked = time.monotonic()
             data = self.connection.recv(1 << 16)
             if not data:
                 raise _Ended
+            if time.monotonic() - asked > IDLE_S:
+                self.free_at = max(self.free_at, time.monotonic())  # what was not there yet could not begin
             self.data += data
         taken = bytes(self.data[:count])
         del self.data[:count]
@@ -328,7 +332,7 @@ class Hardware:
             self.connection.sendall(piece)
 
     def _wait(self, seconds: float) -> None:
-        self.free_at = max(self.free_at, time.monotonic()) + seconds
+        self.free_at += seconds
         while (left := self.free_at - time.monotonic()) > 0:
             if self.state is not self.server.state:
                 raise _Ended

@@ -86,9 +86,11 @@ class Line:
 
         raises  as receive
         """
-        kept = b""
+        kept, alone = b"", _core.SYNCHRONIZED.to_bytes(2, "big") + cookie.to_bytes(2, "big")
         while True:
             data = kept + self._scrap[: self.receive(self._scrap, until_s)]
+            if data == alone:
+                return
             words = np.frombuffer(data, dtype=">u2", count=len(data) // 2)
             marks = np.flatnonzero(words[:-1] == _core.SYNCHRONIZED)
             if (words[marks + 1] == cookie).any():
