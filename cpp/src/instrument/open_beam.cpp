@@ -2,26 +2,20 @@
 #include "probewise/instrument/open_beam.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
 namespace probewise::open_beam {
 namespace {
 
-constexpr std::size_t kBlock = 512;
 constexpr std::size_t kVectorBytes = 6;
 constexpr std::size_t kArrayBytes = sizeof(array_of(Pixels::vector, 0)) + sizeof(flush());
 constexpr std::size_t kRunBytes = sizeof(raster_pixel_run(0, 0)) + sizeof(flush());
 constexpr std::size_t kRegionBytes = sizeof(raster_region({}, {}));
-constexpr double kRounder = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer, halves to even
-
-std::uint8_t* put(std::uint8_t* at, std::uint16_t value) {
-  at[0] = high_byte(value);
-  at[1] = low_byte(value);
-  return at + 2;
-}
 
 template <std::size_t bytes>
 std::uint8_t* put(std::uint8_t* at, const Command<bytes>& command) {
@@ -48,37 +42,61 @@ bool dwell_field(std::int64_t dwell_ns, std::uint16_t& field) {
   return units * static_cast<std::uint32_t>(kDwellUnitNs) == ns;
 }
 
-struct Codes {
-  double y, x;
-};
-
-Codes codes_at(const double* yx, const Placement& placement) {
-  return {placement.y.origin + placement.y.along_y * yx[0] + placement.y.along_x * yx[1],
-          placement.x.origin + placement.x.along_y * yx[0] + placement.x.along_x * yx[1]};
+/// The integer nearest to `value`, halves to even; beyond kTopCode for what is no code, NaN too.
+std::uint64_t nearest(double value) {
+  constexpr double kOnes = 6755399441055744.0;  // 1.5 * 2^52: from here on the last bit of a double counts ones
+  return std::bit_cast<std::uint64_t>(value + kOnes) - std::bit_cast<std::uint64_t>(kOnes);
 }
 
-bool on_the_dacs(const Codes& rounded) {
-  return rounded.y >= 0.0 && rounded.y <= kTopCode && rounded.x >= 0.0 && rounded.x <= kTopCode;  // no NaN either
+/// The bytes of `value`, highest first.
+std::uint64_t big_endian(std::uint64_t value) {
+  if constexpr (std::endian::native == std::endian::big) return value;
+  value = (value & 0x00FF00FF00FF00FF) << 8 | (value >> 8 & 0x00FF00FF00FF00FF);
+  value = (value & 0x0000FFFF0000FFFF) << 16 | (value >> 16 & 0x0000FFFF0000FFFF);
+  return value << 32 | value >> 32;
 }
 
-Codes rounded(const Codes& codes) { return {codes.y + kRounder - kRounder, codes.x + kRounder - kRounder}; }
+double along(const Placement::Axis& axis, const double* yx) {
+  return axis.origin + axis.along_y * yx[0] + axis.along_x * yx[1];
+}
 
-/// Codes (y, x) of `count` samples; `first` is what a message calls the first of them.
-void place(const double* yx, std::size_t first, std::size_t count, const Placement& placement, std::uint16_t* codes) {
-  bool inside = true;
-  for (std::size_t i = 0; i < count; ++i) {
-    const Codes code = rounded(codes_at(yx + 2 * i, placement));
-    const bool fits = on_the_dacs(code);
-    codes[2 * i] = static_cast<std::uint16_t>(static_cast<std::int32_t>(fits ? code.y : 0.0));
-    codes[2 * i + 1] = static_cast<std::uint16_t>(static_cast<std::int32_t>(fits ? code.x : 0.0));
-    inside = inside && fits;
-  }
-  if (inside) return;
+/// Refuses the first of `count` samples that is beyond the DACs, or the last one; `first` is the number of the first.
+[[noreturn]] void refuse_position(const double* yx, std::size_t first, std::size_t count, const Placement& placement) {
   std::size_t bad = 0;
-  while (bad + 1 < count && on_the_dacs(rounded(codes_at(yx + 2 * bad, placement)))) ++bad;
-  const Codes code = codes_at(yx + 2 * bad, placement);
-  throw std::invalid_argument("yx[" + std::to_string(first + bad) + "] lies at DAC codes (" + std::to_string(code.y) +
-                              ", " + std::to_string(code.x) + "), expected 0 to " + std::to_string(kTopCode));
+  while (bad + 1 < count &&
+         (nearest(along(placement.y, yx + 2 * bad)) | nearest(along(placement.x, yx + 2 * bad))) <= kTopCode) {
+    ++bad;
+  }
+  throw std::invalid_argument(
+      "yx[" + std::to_string(first + bad) + "] lies at DAC codes (" + std::to_string(along(placement.y, yx + 2 * bad)) +
+      ", " + std::to_string(along(placement.x, yx + 2 * bad)) + "), expected 0 to " + std::to_string(kTopCode));
+}
+
+/// The fields of samples [first, end) of an array, with a dwell each unless all last one unit.
+std::uint8_t* put_samples(std::uint8_t* at, std::span<const double> yx, std::span<const std::int64_t> dwell_ns,
+                          std::size_t first, std::size_t end, const Placement& placement, bool least) {
+  const std::size_t bytes = least ? 4 : 6;
+  std::uint64_t all = 0;
+  std::int64_t last_ns = 0;
+  std::uint16_t field = 0;
+  for (std::size_t i = first; i < end; ++i) {
+    if (dwell_ns[i] != last_ns) {
+      last_ns = dwell_ns[i];
+      if (!dwell_field(last_ns, field)) refuse_dwell("dwell_ns[" + std::to_string(i) + "]", last_ns);
+    }
+    const std::uint64_t y = nearest(along(placement.y, &yx[2 * i])), x = nearest(along(placement.x, &yx[2 * i]));
+    all |= y | x;
+    const std::uint64_t words = x << 48 | y << 32 | static_cast<std::uint64_t>(field) << 16;
+    const std::uint64_t sent = big_endian(words);
+    if (i + 1 < end) {  // more bytes than needed are one store; the next sample takes their place
+      std::memcpy(at, &sent, sizeof(sent));
+    } else {
+      std::memcpy(at, &sent, bytes);
+    }
+    at += bytes;
+  }
+  if (all > kTopCode) refuse_position(yx.data() + 2 * first, first, end - first, placement);
+  return at;
 }
 
 void check_length(std::size_t length, std::size_t expected, const char* name) {
@@ -137,7 +155,14 @@ Room room_for_raster(std::size_t samples, std::int64_t duration_ns, std::int64_t
 
 void vector_codes(std::span<const double> yx, const Placement& placement, std::span<std::uint16_t> codes) {
   check_length(codes.size(), yx.size(), "codes");
-  place(yx.data(), 0, yx.size() / 2, placement, codes.data());
+  std::uint64_t all = 0;
+  for (std::size_t i = 0; i < yx.size(); i += 2) {
+    const std::uint64_t y = nearest(along(placement.y, &yx[i])), x = nearest(along(placement.x, &yx[i]));
+    all |= y | x;
+    codes[i] = static_cast<std::uint16_t>(y);
+    codes[i + 1] = static_cast<std::uint16_t>(x);
+  }
+  if (all > kTopCode) refuse_position(yx.data(), 0, yx.size() / 2, placement);
 }
 
 std::size_t encode_vectors(std::span<const double> yx, std::span<const std::int64_t> dwell_ns,
@@ -145,15 +170,15 @@ std::size_t encode_vectors(std::span<const double> yx, std::span<const std::int6
                            std::span<Chunk> chunks) {
   const std::size_t samples = dwell_ns.size();
   check_length(yx.size(), 2 * samples, "yx");
-  std::uint16_t field = 0;
   std::int64_t duration_ns = 0;
   for (std::size_t i = 0; i < samples; ++i) {
-    if (!dwell_field(dwell_ns[i], field)) refuse_dwell("dwell_ns[" + std::to_string(i) + "]", dwell_ns[i]);
+    if (dwell_ns[i] < kDwellUnitNs || dwell_ns[i] > kLongestDwellNs) {
+      refuse_dwell("dwell_ns[" + std::to_string(i) + "]", dwell_ns[i]);
+    }
     duration_ns += dwell_ns[i];
   }
   check_room(room_for_vectors(samples, duration_ns, chunk_ns), bytes.size(), chunks.size());
 
-  std::array<std::uint16_t, 2 * kBlock> codes;
   std::uint8_t* at = bytes.data();
   std::size_t used = 0;
   std::int64_t elapsed_ns = 0;
@@ -168,18 +193,7 @@ std::size_t encode_vectors(std::span<const double> yx, std::span<const std::int6
     const bool least = longest == kDwellUnitNs;
     at = put(
         at, array_of(least ? Pixels::vector_least_dwell : Pixels::vector, static_cast<std::uint16_t>(end - first - 1)));
-    for (std::size_t begin = first; begin < end; begin += kBlock) {
-      const std::size_t count = std::min(kBlock, end - begin);
-      place(yx.data() + 2 * begin, begin, count, placement, codes.data());
-      for (std::size_t i = 0; i < count; ++i) {
-        at = put(put(at, codes[2 * i + 1]), codes[2 * i]);
-        if (!least) {
-          dwell_field(dwell_ns[begin + i], field);
-          at = put(at, field);
-        }
-      }
-    }
-    at = put(at, flush());
+    at = put(put_samples(at, yx, dwell_ns, first, end, placement, least), flush());
     elapsed_ns += chunk;
     first = end;
     chunks[used++] = {static_cast<std::int64_t>(end), at - bytes.data(), elapsed_ns};
