@@ -81,7 +81,8 @@ def window_spectra(found: dict[str, Any]) -> Iterator[Row]:
 
 def open_beam(found: dict[str, Any]) -> Iterator[Row]:
     times = found["encoding_4096_points"]
-    yield "4,096 positions to commands of a scan generator", times["probewise_us"] * 1e-3, times["numpy_us"] * 1e-3, None
+    ours, numpy = (times[f"{way}_us"] * 1e-3 for way in ("probewise", "numpy"))
+    yield "4,096 positions to commands of a scan generator", ours, numpy, None
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
