@@ -31,7 +31,7 @@ class PlainDriver:
         self.lit_ns = 0
         self.closed = False
         self._log = log
-        self._lit_since = time.monotonic_ns()
+        self._lit_since = None  # how long it was on before anybody knew is not counted
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._armed = None
@@ -108,7 +108,7 @@ class PlainDriver:
         with self._lock:
             now, before = time.monotonic_ns(), self.beam
             self.beam = state
-            if before != "blanked":
+            if before != "blanked" and self._lit_since is not None:
                 self.lit_ns += now - self._lit_since
             self._lit_since = now
             if self._log is not None and before != state:

@@ -115,7 +115,7 @@ def open_by_configuration(configuration: Configuration) -> Any:
     elif table.fov_nm is not None and "fov_nm" in options_of(table.uri):
         options = {"fov_nm": table.fov_nm, **options}
     try:
-        return open_instrument(table.uri, **options)
+        return open_instrument(table.uri, keeper=table.keeper, max_beam_s=table.max_beam_s, **options)
     except TypeError as error:
         if "argument" not in str(error):
             raise
@@ -154,7 +154,7 @@ class LiveSource:
     @property
     def real(self) -> bool:
         """Hardware, on a clock of its own."""
-        return not self.name.startswith(("simulated:", "image:"))
+        return not self.name.startswith(("simulated:", "image:", "pyro5:"))
 
     def _prepare(self) -> None:
         from probewise.scan import raster

@@ -14,7 +14,7 @@ from probewise.instrument.conformance.result import Failed, said
 from probewise.instrument.conformance.subject import Subject
 from probewise.types import Armed, Capability, Frame, RasterROI
 
-TIMED_NS = 300_000_000  # stated duration of the frame whose wall time is looked at
+TIMED_NS = (200_000_000, 600_000_000)  # durations of the frames whose wall time is looked at
 DURATION_SLACK = 0.2  # retrace that is not predicted takes about a fifth (pytemscript)
 
 
@@ -22,8 +22,6 @@ def frame(subject: Subject) -> str:
     """Types and fields of what arm and read_into give."""
     scan = subject.small()
     armed = subject.arm(scan)
-    if not isinstance(armed, Armed):
-        raise Failed(f"arm gave a {type(armed).__name__}, expected an Armed")
     if armed.scan.shape != scan.shape or armed.context != subject.survey or armed.channels != subject.channels:
         raise Failed(
             f"arm of {scan.shape} of {subject.survey}, {subject.channels} gave {armed.scan.shape} of {armed.context}, "
@@ -125,21 +123,27 @@ def duration(subject: Subject) -> str:
 
 
 def _wall_time(subject: Subject, pixels: int) -> str:
-    asked = subject.small(TIMED_NS / pixels)
-    armed = subject.arm(asked)
-    subject.start(armed)
-    begun = time.perf_counter()
-    came = subject.read(armed)
-    took = time.perf_counter() - begun
-    subject.rest()
-    if came.duration_ns < 0.999 * pixels * asked.dwell_ns:
-        raise Failed(f"a frame of {pixels} x {asked.dwell_ns} ns says {came.duration_ns} ns, expected no less")
-    expected = armed.duration_ns * 1e-9
-    if took < 0.5 * expected:
-        return f"a frame of {expected:.3g} s came after {took:.3g} s, as from a simulation that does not wait"
-    if not 0.8 * expected <= took <= 3 * expected + 1.0:
-        raise Failed(f"a frame stated to take {expected:.3g} s came after {took:.3g} s, expected about that")
-    return f"a frame of {expected:.3g} s came after {took:.3g} s"
+    """A simulation that does not wait computes a long frame as fast as a short one."""
+    took = []
+    stated = []
+    for nominal_ns in TIMED_NS:
+        asked = subject.small(nominal_ns / pixels)
+        armed = subject.arm(asked)
+        subject.start(armed)
+        begun = time.perf_counter()
+        came = subject.read(armed)
+        took.append(time.perf_counter() - begun)
+        stated.append(armed.duration_ns * 1e-9)
+        subject.rest()
+        if came.duration_ns < 0.999 * pixels * asked.dwell_ns:
+            raise Failed(f"a frame of {pixels} x {asked.dwell_ns} ns says {came.duration_ns} ns, expected no less")
+    grown, expected = took[1] - took[0], stated[1] - stated[0]
+    seen = f"frames of {stated[0]:.3g} and {stated[1]:.3g} s came after {took[0]:.3g} and {took[1]:.3g} s"
+    if took[1] < 0.9 * stated[1] and grown < 0.5 * expected:
+        return f"{seen}, as from a simulation that does not wait"
+    if took[1] < 0.9 * stated[1] or took[1] > 3 * stated[1] + 1.0:
+        raise Failed(f"{seen}, expected about as long as stated")
+    return seen
 
 
 def another_thread(subject: Subject) -> str:
@@ -147,17 +151,13 @@ def another_thread(subject: Subject) -> str:
     scan = subject.small()
     call = subject.elsewhere(lambda: subject.arm(scan))
     if not call.returned:
-        raise Failed("arm from another thread did not return within 5 s, expected an Armed or an error")
-    if call.error is not None:
-        if not str(call.error).strip():
-            raise Failed(
-                f"arm from another thread raises {type(call.error).__name__} without a text, expected a reason"
-            )
-        outcome = f"refused: {said(call.error)}"
-    elif isinstance(call.value, Armed):
+        raise Failed("arm from another thread did not return in time, expected an Armed or an error")
+    if call.error is None:
         outcome = "works"
+    elif str(call.error).strip():
+        outcome = f"refused: {said(call.error)}"
     else:
-        raise Failed(f"arm from another thread gave a {type(call.value).__name__}, expected an Armed or an error")
+        raise Failed(f"arm from another thread raises {type(call.error).__name__} without a text, expected a reason")
     try:
         came = subject.take(subject.arm(scan))
     except Error as error:

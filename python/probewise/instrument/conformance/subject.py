@@ -21,7 +21,8 @@ STALE_FRAMES = 8  # as many as a session drops
 PATIENCE_S = 10.0  # beyond a scan's own time
 STATES = ("blanked", "parked", "scanning", "on")
 SMALL = ((16, 24), (32, 32), (64, 64), (128, 128), (256, 256), (512, 512))
-LONG_NS = 2_000_000_000
+ELSEWHERE_S = 5.0  # for a call on another thread
+LONG_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,12 @@ class Subject:
         return RasterROI(shape, self.dwell_ns(dwell_ns), centre, size, flyback_ns=self.limits.flyback_ns)
 
     def arm(self, scan: Scan, context: Context | None = None, channels: Sequence[str] | None = None) -> Armed:
-        return self.instrument.arm(scan, context or self.survey, channels=list(channels or self.channels))
+        came: Any = self.instrument.arm(scan, context or self.survey, channels=list(channels or self.channels))
+        if not isinstance(came, Armed):
+            raise Failed(f"arm gave a {type(came).__name__}, expected an Armed")
+        if isinstance(came.scan, RasterROI) and isinstance(scan, RasterROI):
+            _require_place(scan, came.scan)
+        return came
 
     def arm_first(self, choices: Iterable[tuple[Scan, Context]], what: str) -> Armed:
         """The first of several scans that the instrument accepts; NotApplicable with its last refusal when none."""
@@ -106,7 +112,7 @@ class Subject:
         return self.raster(self._small.shape, dwell_ns=dwell_ns)
 
     def long(self) -> RasterROI:
-        """A frame of the survey field that takes about two seconds; NotApplicable where none takes half of that."""
+        """A frame of the survey field that takes about a second; NotApplicable where none does."""
         for shape in (self.small().shape, *((side, side) for side in (256, 512, 1024, 2048))):
             if math.prod(shape) > self.limits.max_points:
                 break
@@ -115,7 +121,7 @@ class Subject:
                 with contextlib.suppress(ValueError):
                     self.arm(scan)
                     return scan
-        raise NotApplicable("no frame within the limits takes about 2 s")
+        raise NotApplicable("no frame within the limits takes about 1 s")
 
     def buffer(self, armed: Armed) -> Float32Array:
         """What read_into fills; NaN, so that what was not filled is seen."""
@@ -190,9 +196,9 @@ class Subject:
 
     # Threads and outcomes
 
-    def elsewhere(self, function: Callable[[], Any], limit_s: float = 5.0) -> Elsewhere:
-        """Run `function` on another thread and wait for it, at most `limit_s`."""
-        return self.begin_elsewhere(function)(limit_s)
+    def elsewhere(self, function: Callable[[], Any]) -> Elsewhere:
+        """Run `function` on another thread and wait for it, at most ELSEWHERE_S."""
+        return self.begin_elsewhere(function)(ELSEWHERE_S)
 
     def begin_elsewhere(self, function: Callable[[], Any], delay_s: float = 0.0) -> Callable[[float], Elsewhere]:
         """As `elsewhere` after `delay_s`, in two parts; calling what it gives waits."""
@@ -222,6 +228,18 @@ class Subject:
         for function in (self.instrument.abort, self.rest):
             with contextlib.suppress(Exception):
                 function()
+
+
+def _require_place(asked: RasterROI, executed: RasterROI) -> None:
+    """An instrument may round a place to what it has, by half a pixel; more is another place."""
+    for axis in (0, 1):
+        half = asked.size_yx[axis] / asked.shape[axis] / 2 + 1e-9
+        moved = abs(executed.centre_yx[axis] - asked.centre_yx[axis])
+        if moved > half or abs(executed.size_yx[axis] - asked.size_yx[axis]) > half:
+            raise Failed(
+                f"a rectangle about {asked.centre_yx} with sides {asked.size_yx} of the frame is executed about "
+                f"{executed.centre_yx} with {executed.size_yx}, expected within half a pixel, or a ValueError"
+            )
 
 
 def refused(
