@@ -218,7 +218,7 @@ def million_rows(plan, precision, lengthscale, n, begin, plain):
     """`plan` from the first site on; mean milliseconds and the largest over steps begin to n."""
     side = 1024
     engine = Engine.lattice(
-        side, side, 1.0, 1.0, "rbf", np.full(2, lengthscale), 1.0, NOISE, 0.0, 1.0, precision == "float32", plan
+        side, side, 1.0, 1.0, "rbf", np.full(2, lengthscale), 1.0, NOISE, 0.0, 1.0, precision, plan
     )
     engine.reserve(n + 8)
     site, times = side * side // 2 + side // 2, []
@@ -256,7 +256,7 @@ def in_a_process(function, *arguments):
 
 def memory_row(runs=200, steps=500):
     """Resident memory after each of `runs` experiments of `steps` steps on one engine."""
-    engine = Engine.lattice(64, 64, 1.0, 1.0, "rbf", np.full(2, 4.0), 1.0, NOISE, 0.0, 1.0, False, "")
+    engine = Engine.lattice(64, 64, 1.0, 1.0, "rbf", np.full(2, 4.0), 1.0, NOISE, 0.0, 1.0, "float64", "")
     resident = []
     for run in range(runs):
         engine.reset()

@@ -198,12 +198,11 @@ def test_float32_stays_within_its_stated_bound(name, noise):
 
 def lazy_and_eager(precision="float64", noise=1e-2, shape=(512, 256)):
     rows, cols = shape
-    single = precision == "float32"
     lazy = pw.GaussianProcess(
         pw.Lattice(shape), kernel="product-matern52", lengthscale=9.0, noise=noise, precision=precision
     )
     eager = Engine.lattice(
-        rows, cols, 1.0, 1.0, "product-matern52", np.full(2, 9.0), 1.0, noise, 0.0, 1.0, single, "separable"
+        rows, cols, 1.0, 1.0, "product-matern52", np.full(2, 9.0), 1.0, noise, 0.0, 1.0, precision, "separable"
     )
     return lazy, eager
 

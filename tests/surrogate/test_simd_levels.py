@@ -25,7 +25,7 @@ for kernel in ("rbf", "matern12", "matern52", "rq", "product-matern32"):
         out[f"{kernel} {precision}"] = [gp.mean.tolist(), gp.std.tolist(), pw.choose(gp, "ucb", q=3).tolist()]
 for plan in ("separable", "cached", "lazy"):
     engine = Engine.lattice(
-        61, 150, 1.0, 1.0, "product-matern52", np.array([3.0, 4.0]), 1.0, 1e-2, 0.0, 1.0, False, plan
+        61, 150, 1.0, 1.0, "product-matern52", np.array([3.0, 4.0]), 1.0, 1e-2, 0.0, 1.0, "float64", plan
     )
     site, path = 4000, []
     for step in range(40):

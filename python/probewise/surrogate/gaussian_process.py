@@ -54,13 +54,12 @@ class GaussianProcess(Shown):
         noise: float = 1e-2,
         mean: float = 0.0,
         alpha: float = 1.0,
-        precision: Literal["float64", "float32"] = "float64",
+        precision: Literal["float64", "float32", "float16"] = "float64",
         device: str = "cpu",
     ) -> None:
-        if precision not in ("float64", "float32"):
-            raise ValueError(f"precision is {precision!r}, expected 'float64' or 'float32'")
+        if precision not in ("float64", "float32", "float16"):
+            raise ValueError(f"precision is {precision!r}, expected 'float64', 'float32' or 'float16'")
         taken = choose_device("cpu" if parse_device(device) == "auto" else device)
-        single = precision == "float32"
         if isinstance(candidates, Lattice):
             axes = 2
         else:
@@ -75,7 +74,7 @@ class GaussianProcess(Shown):
         shape = _number("alpha", alpha)
 
         def make(engine: Any, *where: int) -> Any:
-            settings = (kernel, scales, *numbers, shape, single, *where)
+            settings = (kernel, scales, *numbers, shape, precision, *where)
             if isinstance(candidates, Lattice):
                 return engine.lattice(*candidates.shape, *candidates.spacing, *settings)
             return engine.points(candidates, *settings)
