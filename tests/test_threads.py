@@ -25,12 +25,13 @@ def keep(name, *arrays):
     out[name] = digest.hexdigest()
 rng = np.random.default_rng(0)
 where, values = rng.choice(120 * 150, 140, replace=False), rng.normal(size=140)
-for kernel, precision in (("matern52", "float64"), ("matern52", "float32"), ("matern52", "float16"), ("rbf", "float64")):
+for name in ("matern52 float64", "matern52 float32", "matern52 float16", "rbf float64"):
+    kernel, precision = name.split()
     gp = pw.GaussianProcess(pw.Lattice((120, 150)), kernel=kernel, lengthscale=4.0, precision=precision)
     gp.tell(where[:100], values[:100])
     for index, value in zip(where[100:], values[100:]):
         gp.tell(int(index), float(value))
-    keep(f"maps {kernel} {precision}", gp.mean, gp.std, pw.choose(gp, "ucb", q=3))
+    keep(f"maps {name}", gp.mean, gp.std, pw.choose(gp, "ucb", q=3))
     if precision == "float64":
         gp.fit()
         keep(f"fit {kernel}", gp.lengthscale, [gp.variance, gp.noise], gp.mean, gp.std)
@@ -39,7 +40,7 @@ gp.tell(where * 7, values)
 keep("lazy", gp.mean, gp.std)
 image = rng.random((120, 130), dtype=np.float32)
 keep("spectra", pw.sliding_spectra(image, 32, 4))
-keep("frame", pw.render("graphene", pw.RasterROI((128, 128)), seed=0).counts)
+keep("frame", pw.render("graphene", pw.RasterROI((128, 128), 1000), seed=0).counts)
 if hasattr(os, "fork"):  # a child of a process whose threads have worked
     child = os.fork()
     if child == 0:

@@ -196,6 +196,52 @@ def test_float32_stays_within_its_stated_bound(name, noise):
     np.testing.assert_allclose(narrow.std, wide.std, atol=1e-3)
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 10**6),
+    name=st.sampled_from(["matern12", "matern32", "matern52", "rq"]),
+    lengthscale=st.floats(1.0, 6.0),
+    noise=st.floats(1e-2, 1e-1),
+    on_lattice=st.booleans(),
+)
+def test_float16_stays_within_its_stated_bound(seed, name, lengthscale, noise, on_lattice):
+    # Stated for noise/variance of 1e-2 and above: 1e-2 of the amplitude in mean and std.
+    rng = np.random.default_rng(seed)
+    candidates = pw.Lattice((20, 24)) if on_lattice else rng.uniform(0.0, 20.0, (400, 2))
+    told, values = rng.integers(0, 400, 120), rng.normal(size=120)
+    wide, narrow = (
+        pw.GaussianProcess(candidates, kernel=name, lengthscale=lengthscale, noise=noise, precision=precision)
+        for precision in ("float64", "float16")
+    )
+    for index, value in zip(told, values, strict=True):
+        wide.tell(int(index), float(value))
+        narrow.tell(int(index), float(value))
+    assert narrow.mean.dtype == np.float32
+    np.testing.assert_allclose(narrow.mean, wide.mean, atol=1e-2)
+    np.testing.assert_allclose(narrow.std, wide.std, atol=1e-2)
+    for gp in (wide, narrow):
+        gp.set_values(-values)
+    np.testing.assert_allclose(narrow.mean, wide.mean, atol=1e-2)
+
+
+def test_float16_maps_that_drift_are_rebuilt_from_the_factor():
+    rng = np.random.default_rng(3)
+    lattice = pw.Lattice((24, 24))
+    told, values = rng.integers(0, lattice.size, 250), rng.normal(size=250)
+    gps = {
+        precision: pw.GaussianProcess(lattice, lengthscale=8.0, noise=1e-4, precision=precision)
+        for precision in ("float64", "float16")
+    }
+    error = []
+    for index, value in zip(told, values, strict=True):
+        for gp in gps.values():
+            gp.tell(int(index), float(value))
+        error.append(float(np.abs(gps["float64"].std - gps["float16"].std).max()))
+    falls = np.diff(error)
+    assert max(error) > 1e-2  # noise below what is stated: it does drift
+    assert falls.min() < -0.5 * max(error)  # and comes back
+
+
 def lazy_and_eager(precision="float64", noise=1e-2, shape=(512, 256)):
     rows, cols = shape
     lazy = pw.GaussianProcess(

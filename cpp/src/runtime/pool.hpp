@@ -38,7 +38,7 @@ class Pool {
     std::size_t pieces;
     std::atomic<std::size_t> next{0};
     std::size_t failed_piece = 0;  // the two under `mutex_`
-    std::exception_ptr failure;
+    std::exception_ptr failure{};
   };
 
   void start_workers();

@@ -82,7 +82,8 @@ void multiply_f32(size_t rows, size_t cols, size_t depth, const float* a, size_t
   multiply<LaneF32>(rows, cols, depth, a, lda, b, ldb, c, ldc, how);
 }
 
-/// A run of columns of a tile stays in registers over all rows, four at a time.
+/// A run of columns of a tile stays in registers over all rows. One row after another: read by fours, V streams at half
+/// the speed.
 template <class Lane, class T, class Stored>
 PROBEWISE_HD void subtract_rows(size_t count, const T* weight, const Stored* rows, T* out) {
   constexpr size_t width = lane_bytes / sizeof(T), whole = column_tile / width;
@@ -92,18 +93,7 @@ PROBEWISE_HD void subtract_rows(size_t count, const T* weight, const Stored* row
 #pragma GCC unroll 16
     for (size_t k = 0; k < held; ++k) sum[k] = load<Lane>(out + j + k * width);
     const Stored* row = rows + j;
-    size_t i = 0;
-    for (; i + 4 <= count; i += 4, row += 4 * column_tile) {
-      const T w0 = weight[i], w1 = weight[i + 1], w2 = weight[i + 2], w3 = weight[i + 3];
-#pragma GCC unroll 16
-      for (size_t k = 0; k < held; ++k) {
-        const Stored* at = row + k * width;
-        const Lane first = w0 * widened<Lane>(at) + w1 * widened<Lane>(at + column_tile);
-        const Lane second = w2 * widened<Lane>(at + 2 * column_tile) + w3 * widened<Lane>(at + 3 * column_tile);
-        sum[k] -= first + second;
-      }
-    }
-    for (; i < count; ++i, row += column_tile) {
+    for (size_t i = 0; i < count; ++i, row += column_tile) {
 #pragma GCC unroll 16
       for (size_t k = 0; k < held; ++k) sum[k] -= weight[i] * widened<Lane>(row + k * width);
     }
