@@ -126,8 +126,14 @@ class CachedMaps final : public Maps {
     });
   }
 
-  void set_mean(std::span<const std::int64_t>, std::span<const double>, std::span<const double> z,
+  void set_mean(std::span<const std::int64_t> told, std::span<const double> alpha, std::span<const double> z,
                 double constant) override {
+    if constexpr (std::is_same_v<Stored, Half>) {  // from the covariances: z^T V would add up what V has lost
+      std::vector<double> mean(size_, constant);
+      add_covariances(told, alpha, mean);
+      std::transform(mean.begin(), mean.end(), state_.mean.begin(), [](double value) { return static_cast<T>(value); });
+      return;
+    }
     std::vector<T> negative(z.size());
     std::transform(z.begin(), z.end(), negative.begin(), [](double value) { return static_cast<T>(-value); });
     for_pieces(strips_.size(), microseconds(z.size()), [&](std::size_t s) {
