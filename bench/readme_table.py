@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-Row = tuple[str, float, float | None]
+Row = tuple[str, float, float | None, float | None]  # what, and ms: ours, of NumPy or SciPy, of the study's tools
 
 
 def gp_step(found: dict[str, Any]) -> Iterator[Row]:
@@ -24,31 +25,90 @@ def gp_step(found: dict[str, Any]) -> Iterator[Row]:
         if (cell["side"], cell["n"], cell["dtype"]) == (128, 256, "float64"):
             times = cell["median_ms"]
             others = [time for name, time in times.items() if name != "probewise"]
-            yield "tell one value, posterior and choice, 128 x 128 candidates, n = 256", times["probewise"], min(others)
+            yield (
+                "tell one value, posterior and choice, 128 x 128 candidates, n = 256",
+                times["probewise"],
+                min(others),
+                None,
+            )
+
+
+def gp_engine(found: dict[str, Any]) -> Iterator[Row]:
+    titles = {
+        "step, n=1024, 128^2, rbf, float32": ("the same, n = 1024, float32", "probewise", "BoTorch"),
+        "batch of 8, n=200, 128^2": ("the next 8 sites at once, n = 200", "probewise ei", "BoTorch qLogEI sequential"),
+    }
+    for row in found["rows"]:
+        if row["what"] in titles:
+            title, own, peer = titles[row["what"]]
+            times = row["median_ms"]
+            yield title, times[own], min(t for name, t in times.items() if name.startswith("numpy")), times[peer]
+
+
+def gp_fit(found: dict[str, Any]) -> Iterator[Row]:
+    for row in found["rows"]:
+        if row["what"] == "fit, n=1024, rbf":
+            times = row["median_ms"]
+            yield "fit of the hyperparameters, n = 1024", times["probewise"], times["scikit-learn"], times["BoTorch"]
+
+
+def atom_network(found: dict[str, Any]) -> Iterator[Row]:
+    times = {row["what"]: row["median_ms"] for row in found["rows"]}
+    yield "atoms of a 256 x 256 frame, network alone", times["probewise atoms"], None, times["U-Net, torch"]
+
+
+def decision(found: dict[str, Any]) -> Iterator[Row]:
+    times = [row["wall_p50_ms"] for row in found["rows"] if "wall_p50_ms" in row]
+    yield "frame to next site, `rvae`, 256 x 256 frame, 128 x 128 sites", statistics.median(times), None, None
 
 
 def render(found: dict[str, Any]) -> Iterator[Row]:
     for row in found["rows"]:
-        if row["case"] in ("64 x 64 over 1.28 nm", "400 x 400 over 8 nm"):
-            yield f"simulated sub-scan, {row['case']}", row["median_ms"], row["numpy_median_ms"]
+        if row["case"] == "400 x 400 over 8 nm":
+            yield f"simulated sub-scan, {row['case']}", row["median_ms"], row["numpy_median_ms"], None
 
 
 def scan_paths(found: dict[str, Any]) -> Iterator[Row]:
     spiral = found["median"]["spiral"]
-    yield "spiral of a million points to DAC codes", spiral["probewise_cpu_ms"], spiral["numpy_f32_cpu_ms"]
+    yield "spiral of a million points to DAC codes", spiral["probewise_cpu_ms"], spiral["numpy_f32_cpu_ms"], None
 
 
 def window_spectra(found: dict[str, Any]) -> Iterator[Row]:
     times = {row["call"]: row["processor_ms"] for row in found["rows"]}
-    yield "14,641 windows of 64 px to spectra and 16 components", times["probewise"], times["scipy in blocks"]
+    what = "14,641 windows of 64 px to spectra and 16 components"
+    yield what, times["probewise"], times["scipy in blocks"], None
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
+    "decision": decision,
+    "atom_network": atom_network,
     "gp_step": gp_step,
-    "render": render,
-    "scan_paths": scan_paths,
+    "gp_engine": gp_engine,
+    "gp_fit": gp_fit,
     "window_spectra": window_spectra,
+    "scan_paths": scan_paths,
+    "render": render,
 }
+
+
+def beam_duty(results: Path) -> list[str]:
+    """Which share of the time the beam scans, by the wall clock of a loaded machine."""
+    path = results / "beam_duty.json"
+    if not path.exists():
+        return []
+    rows = json.loads(path.read_text())["rows"]
+    peers = {row["frame"]: row["duty"] for row in rows if row.get("peer") == "AtomAI + BoTorch"}
+    lines = [
+        "",
+        "| share of the time that the beam scans, `rvae` | one after the other | pipelined | AtomAI + BoTorch |",
+        "|---|---|---|---|",
+    ]
+    for frame in dict.fromkeys(row["frame"] for row in rows if "mode" in row):
+        duty = {row["mode"]: row["duty"] for row in rows if row["frame"] == frame and "mode" in row}
+        peer = peers.get(frame.split(" at ")[0])
+        beside = "" if peer is None else f"{peer:.2f}"
+        lines.append(f"| {frame} a pixel | {duty['one after the other']:.3f} | {duty['pipelined']:.3f} | {beside} |")
+    return [*lines, "", "Two shared cores: `python bench/beam_duty.py`."]
 
 
 SPECIMENS = {
@@ -119,14 +179,17 @@ def block(results: Path) -> str:
             continue
         found = json.loads(path.read_text())
         machines.add(found.get("cpu") or found["machine"])
-        for what, ours, other in rows(found):
-            beside = "" if other is None else f"{other:.3g} ms"
-            lines.append(f"| {what} | {ours:.3g} ms | {beside} | `python bench/{name}.py` |")
+        for what, *times in rows(found):
+            cells = ["" if time is None else f"{time:.0f} ms" if time >= 100 else f"{time:.3g} ms" for time in times]
+            lines.append(f"| {what} | {' | '.join(cells)} | `python bench/{name}.py` |")
     if not lines:
         return f"{BEGIN}\n{END}"
-    head = ["| median, one thread | probewise | NumPy, SciPy | command |", "|---|---|---|---|"]
+    head = [
+        "| median, one thread | probewise | NumPy, SciPy, scikit-learn | AtomAI, BoTorch | command |",
+        "|---|---|---|---|---|",
+    ]
     measured = f"Measured on {', '.join(sorted(machines))}."
-    return "\n".join([BEGIN, *head, *lines, "", measured, *recall(results), END])
+    return "\n".join([BEGIN, *head, *lines, "", measured, *beam_duty(results), *recall(results), END])
 
 
 def main() -> int:

@@ -44,6 +44,8 @@ class Table(BaseModel):
 class InstrumentTable(Table):
     """Which microscope, and what is known of its beam. `options` goes to the backend as it stands.
 
+    keeper: who holds real hardware, a process of its own or this one; simulators are always held here
+    max_beam_s: the keeper lets the beam be on so long in all
     park: fractions (y, x) of the survey field where the beam rests when idle is "park", and where nothing else can make
     it safe; unset, the corner of the field that is farthest from all candidates
     """
@@ -58,6 +60,8 @@ class InstrumentTable(Table):
     idle: Literal["blank", "park", "scan"] = "blank"
     park: Point | None = None
     realtime: bool = False
+    keeper: Literal["process", "in-process"] = "process"
+    max_beam_s: Positive | None = None
     options: dict[str, Option] = Field(default_factory=dict)
 
     @property

@@ -95,7 +95,7 @@ def open_by_configuration(configuration: Configuration) -> Any:
             **options,
         }
     try:
-        return open_instrument(table.uri, **options)
+        return open_instrument(table.uri, keeper=table.keeper, max_beam_s=table.max_beam_s, **options)
     except TypeError as error:
         if "argument" not in str(error):
             raise
