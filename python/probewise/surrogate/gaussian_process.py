@@ -30,7 +30,8 @@ class GaussianProcess(Shown):
     mean         prior mean, a constant
     alpha        shape of the rq kernel (large: tends to rbf); the others ignore it
     precision    "float64", or "float32" for V, products and maps; "float16" stores V so and does the rest in float32,
-                 only where V is stored. Factor and solves are always float64
+                 only where V is stored: with noise / variance of 1e-2 and above mean and std are then within 3e-2 and
+                 1e-2 of amplitude plus largest value. Factor and solves are always float64
     device       "cpu"; "cuda" or "cuda:N" keeps the maps on a device (factor and solves stay with the host); "auto" is
                  the CPU: from how many candidates a device pays has not been measured
     raises       ValueError or TypeError naming the argument, ConfigurationError for a device that is not there
