@@ -2,7 +2,7 @@
 """When controllers race for one instrument, does it ever get a command of one between two of another?
 
 In each race 2 to 8 processes ask for the lease at once; who gets it sends four commands that carry its number, the
-race's and a count, and leaves. In every 50th race the winner is stopped (SIGSTOP) after two, another one takes over
+race's and a count, and leaves. In every 200th race the winner is stopped (SIGSTOP) after two, another one takes over
 when its lease has run out, and the first goes on (SIGCONT). The driver writes what reaches it. Counted: commands that
 came between those of one winner, and commands of a winner after it was displaced.
 
@@ -33,7 +33,7 @@ from probewise_agent.driver import DriverError
 from probewise_agent.server import Server, listen
 
 TOKEN = b"0123456789abcdef0123456789abcdef"
-WORKERS, COMMANDS, LEASE_S, STOPPED_EVERY = 8, 4, 0.25, 50
+WORKERS, COMMANDS, LEASE_S, STOPPED_EVERY = 8, 4, 0.25, 200
 
 
 class WritingDriver(PlainDriver):

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from probewise_agent.dose import Dose, State, beam_ns
 from probewise_agent.driver import Driver, DriverError
-from probewise_agent.server import Server, listen
+from probewise_agent.server import Server, listen, take_precedence
 from probewise_agent.tokens import read_token, write_token
 
 DRIVERS = ("autoscript", "pyjem", "digitalmicrograph")
@@ -25,6 +25,8 @@ DRIVERS = ("autoscript", "pyjem", "digitalmicrograph")
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    if not take_precedence():
+        logging.info("on a busy computer the beam may go off later: the system grants no precedence")
     try:
         if options.new_token:
             write_token(options.token_file)
@@ -59,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--unencrypted", action="store_true", help="needed to listen beyond this computer")
     parser.add_argument("--port", type=int, default=7311)
-    parser.add_argument("--heartbeat-s", type=_positive, default=0.3, help="silence after which the beam goes off")
+    parser.add_argument("--heartbeat-s", type=_positive, default=0.18, help="silence after which the beam goes off")
     parser.add_argument("--lease-s", type=_positive, default=30.0, help="silence after which another may take over")
     parser.add_argument("--state-file", help="keeps the dose count and locks the instrument")
     parser.add_argument("--electrons", type=_positive, help="most that may reach the sample in all")

@@ -30,6 +30,7 @@ from probewise_agent.messages import ConnectionLost, MessageError, Stream
 from probewise_agent.owner import ABORT_S, REPLY, Owner
 
 TICK_S = 0.02
+PRECEDENCE = -10  # as of setpriority
 GREETING_S = 2.0
 GREETINGS = 8  # at once; more are turned away
 FIRST_S = 20.0  # a server that lingers waits so long for its first controller
@@ -56,6 +57,15 @@ def listen(address: Address) -> socket.socket:
         listener.bind(address)
     listener.listen(GREETINGS)
     return listener
+
+
+def take_precedence() -> bool:
+    """Ask the system to run this thread, and those that it starts, before others; whether it does."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRECEDENCE)
+    except (AttributeError, OSError):  # Windows; a user without the right (`ulimit -e`)
+        return False
+    return True
 
 
 class Server:

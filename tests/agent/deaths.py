@@ -24,7 +24,7 @@ from serving import CONTEXT, RASTER, TOKEN  # noqa: E402
 
 from plain_driver import PlainDriver  # noqa: E402
 from probewise_agent.client import RemoteDriver  # noqa: E402
-from probewise_agent.server import Server, listen  # noqa: E402
+from probewise_agent.server import Server, listen, take_precedence  # noqa: E402
 
 
 def _lock():
@@ -79,6 +79,7 @@ def serve(address, log):
     driver = PlainDriver(realtime=True, log=lambda now, state: os.write(file, f"{now} {state}\n".encode()))
     listener = listen(address if isinstance(address, str) else tuple(address))
     server = Server(lambda: driver, TOKEN, listener)
+    take_precedence()
     server.open()
     print(json.dumps(listener.getsockname()), flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), server.stop("the end")), daemon=True).start()

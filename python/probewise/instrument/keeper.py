@@ -23,7 +23,7 @@ from typing import Any
 from probewise.errors import ConfigurationError, Error, InstrumentError
 from probewise_agent.dose import Dose, Held, State
 from probewise_agent.driver import DriverError
-from probewise_agent.server import Address, Server, listen
+from probewise_agent.server import Address, Server, listen, take_precedence
 from probewise_agent.tokens import read_token, write_token
 
 LEASE_S = 30.0
@@ -61,6 +61,7 @@ def main() -> int:
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the controller
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    take_precedence()
     order = json.loads(sys.stdin.readline())
     sys.path[:] = order["path"]
     place = place_of(order["uri"])

@@ -16,6 +16,7 @@ from probewise.types.found import Atoms as Atoms
 from probewise.types.found import Description as Description
 from probewise.types.found import Familiarity as Familiarity
 from probewise.types.found import Latents as Latents
+from probewise.types.found import NetworkInput as NetworkInput
 from probewise.types.found import Segments as Segments
 from probewise.types.instruments import Armed as Armed
 from probewise.types.instruments import Capability as Capability
@@ -30,5 +31,7 @@ from probewise.types.scans import RasterROI as RasterROI
 from probewise.types.scans import Scan as Scan
 from probewise.types.scans import ScanPath as ScanPath
 from probewise.types.scans import SiteLattice as SiteLattice
+from probewise.types.spectra import Spectrum as Spectrum
+from probewise.types.spectra import SpectrumInstrument as SpectrumInstrument
 from probewise.types.truth import Truth as Truth
 from probewise.types.truth import TruthObject as TruthObject
