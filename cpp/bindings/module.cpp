@@ -8,6 +8,7 @@
 #include "probewise/image/gate.hpp"
 #include "probewise/random.hpp"
 #include "probewise/simd.hpp"
+#include "probewise/threads.hpp"
 
 namespace py = pybind11;
 
@@ -34,6 +35,7 @@ PYBIND11_MODULE(_core, module) {
     }
   });
   module.def("simd_level", [] { return std::string(probewise::simd_level_name(probewise::active_simd_level())); });
+  module.def("threads", &probewise::core_threads);
   module.def(
       "philox",
       [](std::uint64_t key, std::uint64_t stream, std::uint64_t index) {
