@@ -23,6 +23,10 @@ EXTRAS = {
     "gpu": ("onnxruntime-gpu", "cupy-cuda13x"),
     "train": ("torch", "onnx", "onnxscript"),
     "read": ("rosettasciio",),
+    "bluesky": ("bluesky",),
+    "tango": ("pytango",),
+    "pyro": ("Pyro5",),
+    "nion": ("nionswift", "nionswift-instrumentation", "nionswift-usim"),
     "test": ("pytest", "hypothesis", "pysptools", "onnx"),
 }
 VARIABLES = (
@@ -132,7 +136,7 @@ def _instruments() -> dict[str, str]:
 def _untried() -> list[str]:
     """Own backends of real hardware: they ran against simulators and fakes, never on a microscope."""
     own = [name for name, value in _instruments().items() if value.startswith("probewise.")]
-    return [name for name in own if name not in ("simulated", "image")]
+    return [name for name in own if name not in ("simulated", "image", "pyro5")]
 
 
 def _problems(findings: dict[str, Any]) -> list[str]:

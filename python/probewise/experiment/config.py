@@ -107,10 +107,15 @@ class ScanTable(Table):
 
 
 class MeasureTable(Table):
-    """What is measured at a site. `scalarize` names a callable that is given in Python, never loaded from a file."""
+    """What is measured at a site. `scalarize` names a callable that is given in Python, never loaded from a file.
+
+    kind: "spectrum" measures one at each pixel of a site, `scan.dwell_ns` being its exposure; the survey stays a frame
+    energy_eV: of "spectrum", a window; the value of a site is its share of all counts, unless a callable is given
+    """
 
     kind: Literal["frame", "point", "spectrum"] = "frame"
     scalarize: str | None = None
+    energy_eV: tuple[Finite, Finite] | None = None
 
 
 class DescriptorTable(Table):
@@ -266,7 +271,7 @@ class Configuration(Table):
         """Lines of a sub-scan that are scanned first and thrown away."""
         if self.scan.discard_lines is not None:
             return self.scan.discard_lines
-        return 2 if self.scan.path in HAVE_LINES else 0
+        return 2 if self.scan.path in HAVE_LINES and self.measure.kind != "spectrum" else 0
 
     @property
     def border(self) -> int:

@@ -25,9 +25,26 @@ from probewise.experiment.sites import (
     sites_of,
 )
 from probewise.experiment.truth import Target
-from probewise.types import Checkpointed, Context, Frame, IntArray, Scan, Truth
+from probewise.types import (
+    Checkpointed,
+    Context,
+    Frame,
+    IntArray,
+    RasterROI,
+    Scan,
+    Spectrum,
+    SpectrumInstrument,
+    Truth,
+)
 
-Measurement: TypeAlias = Frame | float
+Measurement: TypeAlias = Frame | Spectrum | float
+
+
+def frame_of(measurement: Measurement | None) -> Frame | None:
+    """The frame among what was measured; None of a told value."""
+    if isinstance(measurement, Spectrum):
+        return measurement.frame
+    return measurement if isinstance(measurement, Frame) else None
 
 
 class Source(Protocol):
@@ -73,6 +90,7 @@ class Source(Protocol):
 def open_by_configuration(configuration: Configuration) -> Any:
     """The instrument that `instrument.uri` names, with what the tables say of it."""
     from probewise.instrument import open_instrument
+    from probewise.instrument.registry import options_of
 
     table = configuration.instrument
     options: dict[str, Any] = dict(table.options)
@@ -94,6 +112,8 @@ def open_by_configuration(configuration: Configuration) -> Any:
             "realtime": table.realtime,
             **options,
         }
+    elif table.fov_nm is not None and "fov_nm" in options_of(table.uri):
+        options = {"fov_nm": table.fov_nm, **options}
     try:
         return open_instrument(table.uri, keeper=table.keeper, max_beam_s=table.max_beam_s, **options)
     except TypeError as error:
@@ -134,7 +154,7 @@ class LiveSource:
     @property
     def real(self) -> bool:
         """Hardware, on a clock of its own."""
-        return not self.name.startswith(("simulated:", "image:"))
+        return not self.name.startswith(("simulated:", "image:", "pyro5:"))
 
     def _prepare(self) -> None:
         from probewise.scan import raster
@@ -152,6 +172,8 @@ class LiveSource:
                 f"sites are scanned at {self.scans.pixel_nm:.6g} nm a pixel instead of {wanted:.6g}: "
                 f"{self.scans.shape[0]} whole pixels fit a side of {self.sites.side_nm:g} nm"
             )
+        if configuration.measure.kind == "spectrum":
+            self.scans.scan = self._spectrum_scan()
         self.shape = self.scans.shape
         self.pixel_nm = self.scans.pixel_nm
         self.full_raster_ns = full_raster_ns(self.fov_nm, self.scans.pixel_nm, configuration.scan.dwell_ns)
@@ -164,6 +186,22 @@ class LiveSource:
             scan = raster(survey.shape, survey.dwell_ns, limits=limits)
             check_limits(scan, configuration.scan.channels, max(self.fov_nm), limits, SURVEY)
             self._survey = (scan, Context(self.fov_nm))
+
+    def _spectrum_scan(self) -> RasterROI:
+        """The scan of a site as it will be executed: a spectrometer's flyback may take whole exposures."""
+        instrument = self._instrument
+        if not isinstance(instrument, SpectrumInstrument):
+            raise ConfigurationError(f"measure.kind is 'spectrum' but {self.name} measures none, expected 'frame'")
+        middle = int(np.linalg.norm(self.sites.centres_nm - np.array(self.fov_nm) / 2, axis=1).argmin())
+        scan, context = self.scans(middle)
+        assert isinstance(scan, RasterROI)
+        channels = self._configuration.scan.channels
+        try:
+            armed = self._session.call(lambda: instrument.arm_spectrum(scan, context, channels=channels))
+        except ValueError as error:
+            raise ConfigurationError(f"measure.kind is 'spectrum': {error}") from error
+        assert isinstance(armed.scan, RasterROI)
+        return armed.scan
 
     def plan(self, site: int) -> tuple[Scan, Context] | None:
         return self.scans(site)
@@ -186,8 +224,11 @@ class LiveSource:
     def last_pixel_ns(self) -> int:
         return self._session.last_pixel_ns
 
-    def begin(self, site: int) -> Callable[[], Frame]:
+    def begin(self, site: int) -> Callable[[], Measurement]:
         scan, context = self.scans(site)
+        if self._configuration.measure.kind == "spectrum":
+            assert isinstance(scan, RasterROI)
+            return self._session.begin_spectrum(scan, context, self._configuration.scan.channels)
         return self._session.begin(scan, context, self._configuration.scan.channels)
 
     def checkpoint(self) -> dict[str, int]:

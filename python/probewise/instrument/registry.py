@@ -69,6 +69,16 @@ def open_instrument(
     return instrument
 
 
+def options_of(uri: str) -> tuple[str, ...]:
+    """Names of the options that the backend of `uri` lists; none where there is no such backend.
+
+    raises  ConfigurationError for a backend that cannot be imported
+    """
+    scheme = uri.partition(":")[0]
+    points = [point for point in entry_points(group=GROUP) if point.name == scheme]
+    return tuple(_named(_load(points[0], uri))) if points else ()
+
+
 def _check_keeper(keeper: str, max_beam_s: float | None, *, kept: bool) -> None:
     if keeper not in ("process", "in-process"):
         raise ConfigurationError(f"instrument.keeper is {keeper!r}, expected 'process' or 'in-process'")
@@ -88,13 +98,18 @@ def _load(point: EntryPoint, uri: str) -> Any:
 
 
 def _check_options(opener: Any, scheme: str, options: dict[str, Any]) -> None:
-    parameters = list(inspect.signature(opener).parameters.values())
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(opener).parameters.values()):
         return  # the backend checks them itself
-    known = [parameter.name for parameter in parameters[1:] if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY]
+    known = _named(opener)
     for name, value in options.items():
         if name not in known:
             expected = ", ".join(known) or "no option"
             raise ConfigurationError(
                 f"instrument option {name} = {value!r} is unknown to {scheme}:, expected {expected}"
             )
+
+
+def _named(opener: Any) -> list[str]:
+    parameters = list(inspect.signature(opener).parameters.values())[1:]
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    return [parameter.name for parameter in parameters if parameter.kind not in variable]
