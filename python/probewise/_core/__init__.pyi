@@ -5,6 +5,7 @@ from . import acquisition as acquisition
 from . import descriptors as descriptors
 from . import image as image
 from . import instrument as instrument
+from . import open_beam as open_beam
 from . import scan as scan
 from . import surrogate as surrogate
 

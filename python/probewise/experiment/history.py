@@ -74,8 +74,14 @@ class History:
         return self.survey_electrons + sum(step.electrons for step in self.steps)
 
     @property
+    def steps_ns(self) -> int:
+        """Beam time of the steps, over which `elapsed_ns` runs too."""
+        return sum(step.duration_ns for step in self.steps)
+
+    @property
     def beam_ns(self) -> int:
-        return self.survey_ns + sum(step.duration_ns for step in self.steps)
+        """Of committed frames, the survey included."""
+        return self.survey_ns + self.steps_ns
 
     @property
     def elapsed_ns(self) -> int:
