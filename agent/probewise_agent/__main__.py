@@ -32,11 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
             write_token(options.token_file)
         token = read_token(options.token_file)
         make_driver = _driver(options.driver, dict(_pair(text) for text in options.set))
+        dose = _dose(options)
         server = Server(
             make_driver,
             token,
             listen((_bind(options), options.port)),
-            dose=_dose(options),
+            dose=dose,
             heartbeat_s=options.heartbeat_s,
             lease_s=options.lease_s,
         )
