@@ -40,7 +40,7 @@ class Owner:
     """Serves one controller after the other, in the order in which they got the lease.
 
     busy       (name of the verb, when it has to be over on time.monotonic), None between verbs
-    left_well  whether the last controller closed, and did not just vanish; None before the first
+    left_well  whether all controllers closed and none just vanished; None before the first
     """
 
     def __init__(self, make_driver: Callable[[], Driver], beam_of: Callable[[Driver], Beam], lease: Lease) -> None:
@@ -105,7 +105,7 @@ class Owner:
 
     def _serve(self, controller: Controller) -> None:
         control, beam = controller.control, self._beam
-        self.left_well = False
+        vanished, self.left_well = self.left_well is False, False
         self._armed = self._started = None
         try:
             control.send(
@@ -122,7 +122,7 @@ class Owner:
                     raise MessageError("a second verb came while one was in flight")
                 if message.kind == messages.CLOSE:
                     self._settle()
-                    self.left_well = True
+                    self.left_well = not vanished
                     control.send(messages.DONE, message.request, controller.fence)
                     controller.loses("it is done", beam.make_safe)
                 elif message.kind == messages.MEMORY:

@@ -114,7 +114,7 @@ class Server:
 
     @property
     def left_well(self) -> bool:
-        """Whether the last controller closed, and did not just vanish."""
+        """Whether all controllers closed, and none just vanished."""
         return self._owner.left_well is True
 
     def stop(self, reason: str) -> None:
