@@ -25,15 +25,19 @@ PROBEWISE_HD Lane widened(const float* from) {
 
 #if defined(__AVX512F__)
 
+// The masked forms, all lanes set, since GCC 12 takes the others for reads of what was never written
+// (-Wmaybe-uninitialized, under sanitizers); they are the same instructions.
+constexpr __mmask16 all_lanes = 0xffff;
+
 template <class Lane>
 PROBEWISE_HD Lane widened(const Half* from) {
   __m256i bits;
   __builtin_memcpy(&bits, from, sizeof bits);
-  return (Lane)_mm512_cvtph_ps(bits);
+  return (Lane)_mm512_maskz_cvtph_ps(all_lanes, bits);
 }
 
 PROBEWISE_HD LaneHalf narrowed(LaneF32 lane) {
-  return (LaneHalf)_mm512_cvtps_ph((__m512)lane, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return (LaneHalf)_mm512_maskz_cvtps_ph(all_lanes, (__m512)lane, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 #elif defined(__F16C__)
