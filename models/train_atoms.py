@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Train the atom finder, export it, compare ONNX Runtime with torch, evaluate, and write model and card.
 
-Run: python models/train_atoms.py [--minutes 21] [--real-minutes 4] [--seed 0] [--out python/probewise/models]
+Run: python models/train_atoms.py [--minutes 50] [--real-minutes 4] [--seed 0] [--out python/probewise/models]
 First on the rendered frames of models/frame_cache.py (made now where there are none), then for some minutes on a mix
 of those and of the real labelled images that are not held out. Minutes are processor minutes of this one process.
 Real images are read at ../shared/data beside the repository or at $PROBEWISE_DATA; without them the second part falls
@@ -169,7 +169,7 @@ def ship(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=21.0, help="under 5: a miniature, evaluated on a few frames")
+    parser.add_argument("--minutes", type=float, default=50.0, help="under 5: a miniature, evaluated on a few frames")
     parser.add_argument(
         "--real-minutes", type=float, default=4.0, help="of training with real images, after the others"
     )

@@ -254,6 +254,19 @@ def evaluate(
 
 
 @app.command()
+def bench(
+    path: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")] = None,
+) -> None:
+    """Measure the latency of decisions and their parts on this machine (a minute)."""
+    from probewise.app.bench import as_text, measure
+
+    measured = measure(lambda what: print(f"{what} ...", file=sys.stderr))
+    if path is not None:
+        path.write_text(json.dumps(measured, indent=1) + "\n")
+    print("\n".join(as_text(measured)))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine and installation offer, and what is wrong."""
     from probewise.app.doctor import as_text, examine
