@@ -34,9 +34,10 @@ from probewise.experiment.recorder import machine
 from probewise.image.drift import Patch, patch_places, reference_patch
 from probewise.instrument import Distortions
 from probewise.instrument.simulated import SimulatedInstrument
+from probewise.scan import raster
 from probewise.types import Context, RasterROI
 
-FOV_NM, SURVEY_PX, SIDE_NM, PIXELS = 100.0, 512, 16.0, 128
+FOV_NM, SURVEY_PX, SIDE_NM, PIXELS = 100.0, 512, 16.0, 256
 PIXEL_NM = SIDE_NM / PIXELS
 MOVE_NM = 1.0
 SPECIMENS = ("nio-lsmo", "bfo", "graphene", "strained", "particles")
@@ -62,6 +63,7 @@ class Sample:
         self.sequence = 0
         self.clock_ns = 0
         self.scans = 0
+        self.raster = raster((PIXELS, PIXELS), 1000, limits=self.instrument.describe()[1])
 
     def scan(self, roi: RasterROI, context: Context) -> np.ndarray:
         self.sequence += 1
@@ -78,7 +80,7 @@ class Sample:
     def patch_scan(self, centre_nm: np.ndarray, anchor_nm: tuple[float, float]) -> np.ndarray:
         shift = centre_nm - FOV_NM / 2 + np.array(anchor_nm)
         context = Context((SIDE_NM, SIDE_NM), (float(shift[0]), float(shift[1])))
-        return self.scan(RasterROI((PIXELS, PIXELS), 4000, discard_lines=2), context)
+        return self.scan(self.raster, context)
 
     def reference(self) -> tuple[Patch, np.ndarray, int] | None:
         """A patch that is unique, its centre, and when it was taken."""
@@ -166,7 +168,7 @@ def ramp(name: str, seed: int, rate: float) -> dict[str, Any] | None:
         if verdict.anchor_nm is None:
             declared += 1
             continue
-        middle_ns = sample.clock_ns - RasterROI((PIXELS, PIXELS), 4000, discard_lines=2).duration_ns // 2
+        middle_ns = sample.clock_ns - sample.raster.duration_ns // 2
         fixes.append(Fix(middle_ns, verdict.anchor_nm))
         after.append(np.array(verdict.anchor_nm) + sample.instrument.drift_nm(middle_ns) - origin)
     return {"after_px": np.array(after) / PIXEL_NM, "before_px": np.array(before) / PIXEL_NM, "declared": declared}

@@ -8,12 +8,12 @@ from skimage.registration import phase_cross_correlation
 
 from probewise.image.drift import LEAST_COMMON, Patch, correlations, patch_places, reference_patch
 
-SIDE, DETAIL = 112, 2.0
+SIDE, DETAIL = 112, 3.0
 MOVED = (8.0, 6.0)
 SHIFTS = st.tuples(st.floats(-20, 20), st.floats(-20, 20))
 
 
-def texture(seed, side=SIDE, grain=3.0, room=32):
+def texture(seed, side=SIDE, grain=4.0, room=32):
     """A specimen without any order, larger than a frame of it."""
     field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((side + 2 * room,) * 2), grain)
     return field / field.std()

@@ -26,9 +26,10 @@ SMALLEST = 2 * EDGE + 4 * LOBE  # side of a frame, in details
 UNIQUE = 0.5  # second fit over the best of a reference patch
 RIVAL = 0.7  # the same of a visit, whose noise is another's
 KEPT = 0.6  # a visit's correlation over that of two scans of the reference
+LARGEST_STEP = 1.5  # from the peak of the correlation to the fit, in samples of the band
 LARGEST_ERROR_PX = 0.5
 WANTED_ERROR_PX = 0.1  # of a reference, whose visits are to be known to 0.2
-DETAILS_PX = (1.5, 2.5, 4.0)
+DETAILS_PX = (3.0, 4.5, 6.0)
 OFF_PX, OFF_SHARE = 1.0, 0.05  # of a known move of the scan: scan errors are a few per cent
 FIT_STEPS = 12
 
@@ -58,7 +59,8 @@ class Shift:
 class Patch:
     """A place that is told from all others about it.
 
-    image        (rows, cols) float32 counts, any gain and offset
+    image        (rows, cols) float32 counts, any gain and offset, two pixels or more to the finest spacing that is seen:
+                 a lattice on fewer beats with the pixels, and its fringes move otherwise than it does
     detail_px    smallest detail that is compared: standard deviation of a Gaussian, above 0.4 of the lattice's spacing
     correlation  of two scans of the place, what the best fit can reach; None takes 1
     reach_px     largest shift that is looked for; None takes all that leave a third in common
@@ -108,19 +110,22 @@ class Patch:
         if image.shape != self.shape:
             raise ValueError(f"image is {image.shape[0]} x {image.shape[1]} pixels, expected {self.shape}")
         other = band(image, self.detail_px)
+        stride = _stride(self.detail_px)
         peak, best, rival, isolated = self._peak(other)
         coarse = (peak[0] - other.shape[0] + 1, peak[1] - other.shape[1] + 1)
+        shift, error = refine(self._band, other, coarse, self.detail_px / stride)
+        left = float(np.abs(shift - coarse).max())
+        shift, error = shift * stride, error * stride
         doubts = []
         if not rival <= RIVAL:
             doubts.append(f"another place fits {rival:.2f} times as well, expected at most {RIVAL:g}")
         if not best >= KEPT * self.correlation:
             doubts.append(f"correlation is {best:.2f}, expected at least {KEPT * self.correlation:.2f}")
-        if math.hypot(*coarse) > self.reach_px:
-            doubts.append(f"shift is {math.hypot(*coarse):.1f} px, expected at most {self.reach_px:.1f}")
+        if math.hypot(*shift) > self.reach_px:
+            doubts.append(f"shift is {math.hypot(*shift):.1f} px, expected at most {self.reach_px:.1f}")
         if not isolated:
             doubts.append("the best fit lies where the two frames have too little in common")
-        shift, error = refine(self._band, other, coarse, self.detail_px)
-        if not np.abs(shift - coarse).max() <= self.detail_px:
+        if not left <= LARGEST_STEP:
             doubts.append("the fit leaves the peak of the correlation")
         if not error.max() <= LARGEST_ERROR_PX:
             doubts.append(f"shift is known to {error.max():.2g} px, expected {LARGEST_ERROR_PX:g}")
@@ -132,7 +137,7 @@ class Patch:
         row, col = (int(index) for index in np.unravel_index(np.nanargmax(fits), fits.shape))
         best = float(fits[row, col])
         rows, cols = np.ogrid[: fits.shape[0], : fits.shape[1]]
-        lobe = (rows - row) ** 2 + (cols - col) ** 2 <= (LOBE * self.detail_px) ** 2
+        lobe = (rows - row) ** 2 + (cols - col) ** 2 <= (LOBE * self.detail_px / _stride(self.detail_px)) ** 2
         second = float(np.nanmax(np.where(lobe, np.nan, fits)))
         isolated = bool(np.isfinite(fits[row - 1 : row + 2, col - 1 : col + 2]).all())
         return (row, col), best, second / best if best > 0 else math.inf, isolated
@@ -213,9 +218,17 @@ def _squares(values: FloatArray, top: IntArray, left: IntArray, side: int) -> Fl
 
 
 def band(image: Float32Array, detail_px: float) -> FloatArray:
-    """Difference of two Gaussians of `detail_px` and WIDE times it, without what the edges have a part in."""
-    edge = math.ceil(EDGE * detail_px)
-    return np.ascontiguousarray(_whole_band(image.astype(np.float64), detail_px)[edge:-edge, edge:-edge])
+    """Difference of two Gaussians of `detail_px` and WIDE times it, without what the edges have a part in.
+
+    Only every `_stride`-th pixel is kept: the band holds nothing finer.
+    """
+    edge, stride = math.ceil(EDGE * detail_px), _stride(detail_px)
+    whole = _whole_band(image.astype(np.float64), detail_px)
+    return np.ascontiguousarray(whole[edge:-edge:stride, edge:-edge:stride])
+
+
+def _stride(detail_px: float) -> int:
+    return max(1, int(detail_px / 1.5))
 
 
 def _whole_band(values: FloatArray, detail_px: float) -> FloatArray:

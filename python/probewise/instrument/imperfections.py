@@ -73,7 +73,7 @@ class Distortions:
                 if not low <= number <= high:
                     raise ValueError(f"{name} is {value}, expected {low:g} to {high:g}")
         for jump in self.jumps:
-            if not (len(jump) == 3 and all(math.isfinite(number) for number in jump) and 0 <= jump[0] < 1e9):
+            if not (all(math.isfinite(number) for number in jump) and 0 <= jump[0] < 1e9):
                 raise ValueError(f"jumps holds {jump}, expected finite (seconds from 0 to 1e9, y nm, x nm)")
         if any(later[0] < jump[0] for jump, later in itertools.pairwise(self.jumps)):
             raise ValueError(f"jumps is {self.jumps}, expected them in the order of time")
