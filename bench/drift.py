@@ -63,7 +63,7 @@ class Sample:
         self.sequence = 0
         self.clock_ns = 0
         self.scans = 0
-        self.raster = raster((PIXELS, PIXELS), 1000, limits=self.instrument.describe()[1])
+        self.raster = raster((PIXELS, PIXELS), 4000, limits=self.instrument.describe()[1])
 
     def scan(self, roi: RasterROI, context: Context) -> np.ndarray:
         self.sequence += 1

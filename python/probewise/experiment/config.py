@@ -234,7 +234,7 @@ class DriftTable(Table):
     max_nm: Positive = 4.0
     side_nm: Positive = 16.0
     pixels: Annotated[int, Field(ge=84, le=1024)] = 256
-    dwell_ns: Count = 1000
+    dwell_ns: Count = 4000
 
 
 class Configuration(Table):

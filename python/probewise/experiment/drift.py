@@ -8,7 +8,7 @@ a resumed run stands where the first one stood.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,9 @@ from probewise.types import Armed, Context, Float32Array, FloatArray, Frame, Sca
 
 EVERY_STEPS = 10
 MOVE_PX = 16  # between the two scans of a reference, which must be told from what stays with the frame
-SURVEY_DETAIL_PX = 2.0
+# A survey only leads to where the patch is looked for: it is noisy, and its pixels beat with a lattice, the less the
+# coarser the details.
+SURVEY_DETAILS_PX = (2.0, 4.0, 8.0)
 
 
 class Drift:
@@ -86,9 +88,11 @@ class Drift:
             return self._keep("patch", found, start)
         doubts = "; ".join(found.doubts)
         self._keep("patch", found, start)
-        again = self._survey_again()
-        if again.anchor_nm is not None:
-            again = self._follow(again.anchor_nm)
+        again = found
+        for guess in self._survey_again():
+            again = self._follow(guess)
+            if again.anchor_nm is not None:
+                break
         said = self._keep("survey", again, start, f"the field was surveyed again, because {doubts}")
         if again.anchor_nm is None:
             self._source.make_safe()
@@ -143,7 +147,7 @@ class Drift:
         side_px = round(self._table.side_nm / float(pixel.max()))
         margin_px = math.ceil((self._table.max_nm + self._table.side_nm * 0.1) / float(pixel.min()))
         try:
-            detail = min(SURVEY_DETAIL_PX, side_px / SMALLEST)
+            detail = min(SURVEY_DETAILS_PX[0], side_px / SMALLEST)
             places = patch_places(image, side_px, margin_px=margin_px, detail_px=detail)
         except ValueError as error:
             raise ConfigurationError(f"drift.side_nm is {self._table.side_nm:g}: {error}") from error
@@ -162,16 +166,16 @@ class Drift:
         except _BadFrame as error:
             return Found(None, math.inf, (str(error),))
 
-    def _survey_again(self) -> Found:
-        """Where the whole field has gone, by the survey's own pixels."""
+    def _survey_again(self) -> Iterator[Pair]:
+        """Where the whole field may have gone, by the survey's own pixels: the patch is looked for there."""
         before = self._survey
         frame = self._acquire(before.scan, before.context)
         pixel = np.array(self._source.fov_nm) / before.counts[0].shape
-        shift = Patch(before.counts[0], SURVEY_DETAIL_PX).locate(frame.counts[0])
-        if not shift.believed:
-            return Found(None, math.inf, tuple(f"in the survey {doubt}" for doubt in shift.doubts))
-        moved = np.array(shift.yx_px) * pixel
-        return Found((float(moved[0]), float(moved[1])), float(max(shift.error_px) * pixel.max()), ())
+        for detail in SURVEY_DETAILS_PX:
+            if SMALLEST * detail <= min(before.counts[0].shape):
+                shift = Patch(before.counts[0], detail).locate(frame.counts[0])
+                moved = np.array(shift.yx_px) * pixel
+                yield (float(moved[0]), float(moved[1]))
 
     def _take(self, anchor_nm: Pair) -> Frame:
         side = self._table.side_nm

@@ -142,7 +142,13 @@ class Loop:
         if self.stop_reason is not None:
             return False
         self._last_pixel_ns = None  # a visit is no part of a decision
-        for text in drift.visit():
+        try:
+            notices = drift.visit()
+        except ScanError:
+            if opened.aborted:
+                return False
+            raise
+        for text in notices:
             opened.noticed.append(text)
             self._emit("notice", text)
         return True

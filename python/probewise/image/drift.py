@@ -59,7 +59,7 @@ class Shift:
 class Patch:
     """A place that is told from all others about it.
 
-    image        (rows, cols) float32 counts, any gain and offset, two pixels or more to the finest spacing that is seen:
+    image        (rows, cols) float32 counts, any gain and offset, two pixels or more to the finest spacing seen:
                  a lattice on fewer beats with the pixels, and its fringes move otherwise than it does
     detail_px    smallest detail that is compared: standard deviation of a Gaussian, above 0.4 of the lattice's spacing
     correlation  of two scans of the place, what the best fit can reach; None takes 1
