@@ -101,7 +101,7 @@ def test_lines_are_discarded_where_there_are_lines() -> None:
         ("acquisition.policy=best", ("acquisition.policy", "best", "ucb")),
         ("component.index=7", ("component.index is 7", "descriptor.components = 4")),
         ("component.by=index", ("component.by is 'index'", "component.index")),
-        ("measure.kind=spectrum", ("measure.kind is 'spectrum'", "frame")),
+        ("measure.energy_eV=[1.0,2.0]", ("measure.energy_eV is [1.0, 2.0]", "expected it with 'spectrum'")),
         ("survey.mask=['dust']", ("survey.mask", "dust", "vacuum")),
         ("instrument.detector_mrad=[200,54]", ("instrument.detector_mrad", "inner below outer")),
         ("instrument.park=[2.0,0.0]", ("instrument.park", "0..1")),
@@ -123,6 +123,21 @@ def test_a_wrong_setting_is_one_line_that_names_it(setting: str, says: tuple[str
     assert "\n" not in message
     for part in says:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("run.replay=true", "measure.kind is 'spectrum' in a replay"),
+        ("scan.path=serpentine", "scan.path is 'serpentine' with measure.kind 'spectrum', expected 'raster'"),
+        ("scan.discard_lines=1", "scan.discard_lines is 1 with measure.kind 'spectrum', expected 0"),
+        ("measure.energy_eV=[20.0,10.0]", r"measure.energy_eV is \[20.0, 10.0\], expected the lower energy first"),
+    ],
+)
+def test_what_a_spectrum_cannot_be_measured_with(setting: str, says: str) -> None:
+    assert load(sets=["measure.kind=spectrum"]).discard_lines == 0
+    with pytest.raises(ConfigurationError, match=says):
+        load(sets=["measure.kind=spectrum", setting])
 
 
 def test_a_list_of_sites_has_no_finer_lattice() -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,31 @@ def check(scan, context=SITE, channels=("HAADF",), capability=CAPABILITY, limits
 def test_refused_with_the_name_what_came_and_what_was_expected(request_, message):
     with pytest.raises(ConfigurationError, match=message):
         check(**{"scan": path(), **request_})
+
+
+def unchecked(value, **changes):
+    """With fields that its own checks would refuse, as a wire may bring them."""
+    made = object.__new__(type(value))
+    for field in fields(value):
+        object.__setattr__(made, field.name, changes.get(field.name, getattr(value, field.name)))
+    return made
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
+def test_what_was_never_checked_is_refused_all_the_same(bad):
+    roi = RasterROI((2, 2), 1000)
+    for field in ("centre_yx", "size_yx"):
+        with pytest.raises(ConfigurationError, match=r"leaves the frame, expected within 0\.\.1"):
+            check(unchecked(roi, **{field: (0.5, bad)}))
+    with pytest.raises(ConfigurationError, match=r"fov_nm is .* expected at most"):
+        check(roi, unchecked(SITE, fov_nm=(bad, 8.0)), limits=replace(LIMITS, max_fov_nm=1e4))
+
+
+@pytest.mark.parametrize("field", ["shift_nm", "rotation_rad"])
+def test_a_context_that_is_not_finite_is_refused(field):
+    bad = (0.0, math.nan) if field == "shift_nm" else math.nan
+    with pytest.raises(ConfigurationError, match="expected finite numbers"):
+        check(RasterROI((2, 2), 1000), unchecked(SITE, **{field: bad}))
 
 
 def test_another_type_of_scan_is_refused():

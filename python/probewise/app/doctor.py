@@ -23,6 +23,10 @@ EXTRAS = {
     "gpu": ("onnxruntime-gpu", "cupy-cuda13x"),
     "train": ("torch", "onnx", "onnxscript"),
     "read": ("rosettasciio",),
+    "bluesky": ("bluesky",),
+    "tango": ("pytango",),
+    "pyro": ("Pyro5",),
+    "nion": ("nionswift", "nionswift-instrumentation", "nionswift-usim"),
     "test": ("pytest", "hypothesis", "pysptools", "onnx"),
 }
 VARIABLES = (
@@ -57,6 +61,7 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
         "sqlite": sqlite3.sqlite_version,
         "disk": _disk(directory or Path.cwd()),
         "instruments": _instruments(),
+        "untried": _untried(),
     }
     findings["problems"] = _problems(findings)
     return findings
@@ -128,6 +133,12 @@ def _instruments() -> dict[str, str]:
     return {point.name: point.value for point in sorted(points, key=lambda point: point.name)}
 
 
+def _untried() -> list[str]:
+    """Own backends of real hardware: they ran against simulators and fakes, never on a microscope."""
+    own = [name for name, value in _instruments().items() if value.startswith("probewise.")]
+    return [name for name in own if name not in ("simulated", "image", "pyro5")]
+
+
 def _problems(findings: dict[str, Any]) -> list[str]:
     conflict = runtime.conflict(findings["onnxruntime"])
     problems = [] if conflict is None else [conflict]
@@ -169,6 +180,7 @@ def as_text(findings: dict[str, Any]) -> list[str]:
         f"cuda         {', '.join(findings['cuda']['devices']) or findings['cuda']['missing']}",
         f"journal      sqlite {findings['sqlite']}; this folder: {kept}",
         f"instruments  {', '.join(findings['instruments']) or 'none'}",
+        f"             not tried on a real instrument: {', '.join(findings['untried']) or 'none'}",
     ]
     return lines + ([f"problem      {text}" for text in findings["problems"]] or ["problems     none"])
 

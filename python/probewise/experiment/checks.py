@@ -38,7 +38,17 @@ def _beam(c: Configuration) -> Iterator[str]:
 
 def _measurement(c: Configuration) -> Iterator[str]:
     if c.measure.kind == "spectrum":
-        yield "measure.kind is 'spectrum' but no instrument here offers one, expected 'frame' or 'point'"
+        if c.run.replay:
+            yield "measure.kind is 'spectrum' in a replay, which has none, expected 'frame' or 'point'"
+        if c.scan.path != "raster":
+            yield f"scan.path is {c.scan.path!r} with measure.kind 'spectrum', expected 'raster'"
+        if c.discard_lines:
+            yield f"scan.discard_lines is {c.discard_lines} with measure.kind 'spectrum', expected 0"
+    window = c.measure.energy_eV
+    if window is not None and c.measure.kind != "spectrum":
+        yield f"measure.energy_eV is {list(window)} with measure.kind {c.measure.kind!r}, expected it with 'spectrum'"
+    if window is not None and window[0] >= window[1]:
+        yield f"measure.energy_eV is {list(window)}, expected the lower energy first"
     if c.scan.path not in HAVE_LINES and c.discard_lines:
         yield f"scan.discard_lines is {c.discard_lines} with path '{c.scan.path}', expected 0: it has no lines"
 

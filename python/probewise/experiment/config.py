@@ -44,6 +44,8 @@ class Table(BaseModel):
 class InstrumentTable(Table):
     """Which microscope, and what is known of its beam. `options` goes to the backend as it stands.
 
+    keeper: who holds real hardware, a process of its own or this one; simulators are always held here
+    max_beam_s: the keeper lets the beam be on so long in all
     park: fractions (y, x) of the survey field where the beam rests when idle is "park", and where nothing else can make
     it safe; unset, the corner of the field that is farthest from all candidates
     """
@@ -58,6 +60,8 @@ class InstrumentTable(Table):
     idle: Literal["blank", "park", "scan"] = "blank"
     park: Point | None = None
     realtime: bool = False
+    keeper: Literal["process", "in-process"] = "process"
+    max_beam_s: Positive | None = None
     options: dict[str, Option] = Field(default_factory=dict)
 
     @property
@@ -103,10 +107,15 @@ class ScanTable(Table):
 
 
 class MeasureTable(Table):
-    """What is measured at a site. `scalarize` names a callable that is given in Python, never loaded from a file."""
+    """What is measured at a site. `scalarize` names a callable that is given in Python, never loaded from a file.
+
+    kind: "spectrum" measures one at each pixel of a site, `scan.dwell_ns` being its exposure; the survey stays a frame
+    energy_eV: of "spectrum", a window; the value of a site is its share of all counts, unless a callable is given
+    """
 
     kind: Literal["frame", "point", "spectrum"] = "frame"
     scalarize: str | None = None
+    energy_eV: tuple[Finite, Finite] | None = None
 
 
 class DescriptorTable(Table):
@@ -283,7 +292,7 @@ class Configuration(Table):
         """Lines of a sub-scan that are scanned first and thrown away."""
         if self.scan.discard_lines is not None:
             return self.scan.discard_lines
-        return 2 if self.scan.path in HAVE_LINES else 0
+        return 2 if self.scan.path in HAVE_LINES and self.measure.kind != "spectrum" else 0
 
     @property
     def border(self) -> int:

@@ -14,7 +14,7 @@ from probewise.experiment.config import Configuration
 from probewise.experiment.networks import Networks
 from probewise.experiment.values import combine, returned
 from probewise.experiment.watch import Watch
-from probewise.types import Atoms, Description, FloatArray, Frame
+from probewise.types import Atoms, Description, FloatArray, Frame, Spectrum
 
 Scalarize: TypeAlias = Callable[[Any], Any]
 
@@ -51,7 +51,7 @@ class Scalarized:
         self._scalarize = scalarize
 
     def describe(self, frame: Any) -> Description:
-        """`frame` is what was measured: a Frame, or a told value of a replay."""
+        """`frame` is what was measured: a Frame, a Spectrum, or a told value of a replay."""
         try:
             given = self._scalarize(frame)
         except Error:
@@ -62,9 +62,11 @@ class Scalarized:
             told = returned(given)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"measure.scalarize returned {error}") from error
-        extra = {"value": told.values}
+        extra: dict[str, Any] = {"value": told.values}
         if told.variance is not None:
             extra["variance"] = told.variance
+        if isinstance(frame, Spectrum):
+            extra |= {"spectrum": frame.counts, "energy_eV": frame.energy_eV}
         return Description(np.zeros((len(told.values), 0), dtype=np.float32), told.centre_yx, extra)
 
     def fit(self, descriptions: Sequence[Description], *, seed: int) -> None:
@@ -101,6 +103,21 @@ def mean_counts(frame: Frame) -> float:
     return float(np.nanmean(frame.image(), dtype=np.float64))
 
 
+def share_of_counts(energy_eV: tuple[float, float] | None) -> Scalarize:
+    """Default value of a spectrum: the share of its counts in a window."""
+    if energy_eV is None:
+        raise ConfigurationError(
+            "measure.energy_eV is not set, expected [low, high] of the window that a spectrum is valued by, or "
+            "scalarize given in Python"
+        )
+    low, high = energy_eV
+
+    def value(spectrum: Spectrum) -> float:
+        return spectrum.share(low, high)
+
+    return value
+
+
 def told_value(value: Any) -> float:
     """Value of a site of a told map: itself."""
     return float(value)
@@ -118,6 +135,8 @@ def make_describer(
         )
     if configuration.measure.kind == "point":
         return Scalarized(mean_counts)
+    if configuration.measure.kind == "spectrum":
+        return Scalarized(share_of_counts(configuration.measure.energy_eV))
     if configuration.descriptor.workflow == "dcnn":
         return _atom_workflow(configuration, component, networks, watch)
     if configuration.descriptor.workflow == "rvae":

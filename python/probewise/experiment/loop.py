@@ -16,7 +16,7 @@ from probewise.experiment.dose import ScanDose, electrons
 from probewise.experiment.history import StepRecord
 from probewise.experiment.learner import Lesson
 from probewise.experiment.opening import Opened
-from probewise.experiment.sources import Measurement
+from probewise.experiment.sources import Measurement, frame_of
 from probewise.experiment.states import Plan, SiteState, Step
 from probewise.experiment.stopwatch import Stopwatch
 from probewise.experiment.watch import ASKED, Confirm, refusal
@@ -40,7 +40,7 @@ class Shot:
 
     @property
     def frame(self) -> Frame | None:
-        return self.measurement if isinstance(self.measurement, Frame) else None
+        return frame_of(self.measurement)
 
 
 @dataclass
@@ -266,9 +266,9 @@ class Loop:
             watch.ms["scan"] = (self._last_pixel_ns - flight.handed_ns) * 1e-6
         watch.split("scan", "vendor", dose.duration_ns * 1e-6 if dose.duration_ns else 0.0)
         self._emit("stage", "scanned")
-        if isinstance(measurement, Frame):
-            for text in measurement.notices:
-                opened.notice_kind(text)
+        frame = frame_of(measurement)
+        for text in () if frame is None else frame.notices:
+            opened.notice_kind(text)
         quality = opened.judge(measurement, plan.site)
         for reason in quality["reasons"]:
             opened.notice(f"step {len(opened.history.steps)}: {reason}")

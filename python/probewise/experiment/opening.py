@@ -35,7 +35,7 @@ from probewise.experiment.states import Plan, SiteState
 from probewise.experiment.survey import take_survey
 from probewise.experiment.trend import brightness
 from probewise.experiment.watch import Watch
-from probewise.types import Armed, FloatArray, Frame
+from probewise.types import Armed, FloatArray, Frame, Spectrum
 
 CONFIGURATION_FILE = "config.toml"
 
@@ -70,7 +70,10 @@ class Opened:
                 return
 
     def judge(self, measurement: Measurement, site: int) -> dict[str, Any]:
-        """The frame gate's verdict; a told value needs none."""
+        """The frame gate's verdict; a spectrum has to hold finite counts, and a told value needs none."""
+        if isinstance(measurement, Spectrum):
+            whole = bool(np.isfinite(measurement.counts).all()) and float(measurement.total.sum()) > 0
+            return {"reasons": [] if whole else ["the spectrum holds no counts, or a value that is not finite"]}
         planned = self.source.plan(site)
         if not isinstance(measurement, Frame) or planned is None:
             return {"reasons": []}

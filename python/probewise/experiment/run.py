@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from probewise.experiment.dose import dose_map
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Learner
+from probewise.experiment.measured import Frames, Spectra
 from probewise.experiment.networks import Networks
 from probewise.experiment.opening import assemble_learner, replay, stored_configuration
 from probewise.experiment.recorder import Recorder, SurveyRecord
@@ -31,7 +32,7 @@ from probewise.experiment.summary import Summary, latency, summarise
 from probewise.experiment.truth import Target, recall_curve, similarity
 from probewise.experiment.watch import Watch
 from probewise.shown import Shown, axes_or_new
-from probewise.types import BoolArray, FloatArray, Frame, IntArray, Truth
+from probewise.types import BoolArray, FloatArray, Frame, IntArray, Spectrum, Truth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,32 +46,6 @@ def open_run(directory: str | Path) -> Run:
     return Run(Path(directory))
 
 
-class Frames(Sequence[Frame]):
-    """Frames of the measured sites in order, read when they are asked for."""
-
-    def __init__(self, recorder: Recorder, steps: list[StepRecord]) -> None:
-        self._recorder = recorder
-        self._numbers = [
-            number
-            for step in steps
-            if step.state is SiteState.MEASURED and (number := recorder.frame_number(step.step)) is not None
-        ]
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        if isinstance(index, slice):
-            return [self._recorder.journal.frame(number) for number in self._numbers[index]]
-        return self._recorder.journal.frame(self._numbers[index])
-
-
 class Run(Shown):
     """What a run has done. Arrays are computed when first asked for; a running experiment is opened again to follow it.
 
@@ -78,7 +53,8 @@ class Run(Shown):
     sites      lattice or list;  excluded (sites,) bool;  states (sites,) int8 of SiteState
     visited    (n,) int64 measured sites in order;  values (n,) as the last basis stands
     mean, std  (c,) final maps in units of the values, c = the product of `candidates`
-    frames     of the measured sites, read when asked for;  survey  Frame or None;  masks  by name
+    frames     of the measured sites, read when asked for;  spectra  likewise, where they were measured
+    survey     Frame or None;  masks  by name
     target     (sites,) known map of a replay;  foi (sites,) bool;  truth  of a simulated specimen; None if unknown
     """
 
@@ -174,6 +150,10 @@ class Run(Shown):
     @cached_property
     def frames(self) -> Frames:
         return Frames(self._recorder, self._steps)
+
+    @property
+    def spectra(self) -> Sequence[Spectrum]:
+        return Spectra(self._recorder, self._steps)
 
     @property
     def steps(self) -> list[StepRecord]:

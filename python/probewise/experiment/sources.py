@@ -26,9 +26,26 @@ from probewise.experiment.sites import (
     sites_of,
 )
 from probewise.experiment.truth import Target
-from probewise.types import Checkpointed, Context, Frame, IntArray, RasterROI, Scan, Truth
+from probewise.types import (
+    Checkpointed,
+    Context,
+    Frame,
+    IntArray,
+    RasterROI,
+    Scan,
+    Spectrum,
+    SpectrumInstrument,
+    Truth,
+)
 
-Measurement: TypeAlias = Frame | float
+Measurement: TypeAlias = Frame | Spectrum | float
+
+
+def frame_of(measurement: Measurement | None) -> Frame | None:
+    """The frame among what was measured; None of a told value."""
+    if isinstance(measurement, Spectrum):
+        return measurement.frame
+    return measurement if isinstance(measurement, Frame) else None
 
 
 class Source(Protocol):
@@ -51,7 +68,7 @@ class Source(Protocol):
 
     def dose(self, site: int) -> ScanDose: ...
 
-    def off_nm(self, frame: Measurement | None) -> tuple[float, float] | None: ...
+    def off_nm(self, measurement: Measurement | None) -> tuple[float, float] | None: ...
 
     def survey_dose(self) -> ScanDose: ...
 
@@ -76,6 +93,7 @@ class Source(Protocol):
 def open_by_configuration(configuration: Configuration) -> Any:
     """The instrument that `instrument.uri` names, with what the tables say of it."""
     from probewise.instrument import open_instrument
+    from probewise.instrument.registry import options_of
 
     table = configuration.instrument
     options: dict[str, Any] = dict(table.options)
@@ -97,8 +115,10 @@ def open_by_configuration(configuration: Configuration) -> Any:
             "realtime": table.realtime,
             **options,
         }
+    elif table.fov_nm is not None and "fov_nm" in options_of(table.uri):
+        options = {"fov_nm": table.fov_nm, **options}
     try:
-        return open_instrument(table.uri, **options)
+        return open_instrument(table.uri, keeper=table.keeper, max_beam_s=table.max_beam_s, **options)
     except TypeError as error:
         if "argument" not in str(error):
             raise
@@ -141,7 +161,7 @@ class LiveSource:
     @property
     def real(self) -> bool:
         """Hardware, on a clock of its own."""
-        return not self.name.startswith(("simulated:", "image:"))
+        return not self.name.startswith(("simulated:", "image:", "pyro5:"))
 
     def _prepare(self) -> None:
         from probewise.scan import raster
@@ -159,6 +179,8 @@ class LiveSource:
                 f"sites are scanned at {self.scans.pixel_nm:.6g} nm a pixel instead of {wanted:.6g}: "
                 f"{self.scans.shape[0]} whole pixels fit a side of {self.sites.side_nm:g} nm"
             )
+        if configuration.measure.kind == "spectrum":
+            self.scans.scan = self._spectrum_scan()
         self.shape = self.scans.shape
         self.pixel_nm = self.scans.pixel_nm
         self.full_raster_ns = full_raster_ns(self.fov_nm, self.scans.pixel_nm, configuration.scan.dwell_ns)
@@ -172,15 +194,32 @@ class LiveSource:
             check_limits(scan, configuration.scan.channels, max(self.fov_nm), limits, SURVEY)
             self._survey = (scan, Context(self.fov_nm))
 
+    def _spectrum_scan(self) -> RasterROI:
+        """The scan of a site as it will be executed: a spectrometer's flyback may take whole exposures."""
+        instrument = self._instrument
+        if not isinstance(instrument, SpectrumInstrument):
+            raise ConfigurationError(f"measure.kind is 'spectrum' but {self.name} measures none, expected 'frame'")
+        middle = int(np.linalg.norm(self.sites.centres_nm - np.array(self.fov_nm) / 2, axis=1).argmin())
+        scan, context = self.scans(middle)
+        assert isinstance(scan, RasterROI)
+        channels = self._configuration.scan.channels
+        try:
+            armed = self._session.call(lambda: instrument.arm_spectrum(scan, context, channels=channels))
+        except ValueError as error:
+            raise ConfigurationError(f"measure.kind is 'spectrum': {error}") from error
+        assert isinstance(armed.scan, RasterROI)
+        return armed.scan
+
     def plan(self, site: int) -> tuple[Scan, Context]:
         scan, context = self.scans(site)
         shift = (context.shift_nm[0] + self.anchor_nm[0], context.shift_nm[1] + self.anchor_nm[1])
         return scan, replace(context, shift_nm=shift)
 
-    def off_nm(self, frame: Measurement | None) -> tuple[float, float] | None:
-        """(y, x) from a site to where a frame of it really was; None where the instrument does not know."""
+    def off_nm(self, measurement: Measurement | None) -> tuple[float, float] | None:
+        """(y, x) from a site to where it was really scanned; None where the instrument does not know."""
         truth = getattr(self._instrument, "drift_nm", None)
-        if truth is None or not isinstance(frame, Frame):
+        frame = frame_of(measurement)
+        if truth is None or frame is None:
             return None
         y, x = truth(frame.started_ns + frame.duration_ns // 2)
         return (self.anchor_nm[0] + y, self.anchor_nm[1] + x)
@@ -222,8 +261,11 @@ class LiveSource:
     def last_pixel_ns(self) -> int:
         return self._session.last_pixel_ns
 
-    def begin(self, site: int) -> Callable[[], Frame]:
+    def begin(self, site: int) -> Callable[[], Measurement]:
         scan, context = self.plan(site)
+        if self._configuration.measure.kind == "spectrum":
+            assert isinstance(scan, RasterROI)
+            return self._session.begin_spectrum(scan, context, self._configuration.scan.channels)
         return self._session.begin(scan, context, self._configuration.scan.channels)
 
     def checkpoint(self) -> dict[str, int]:
@@ -309,7 +351,7 @@ class ReplaySource:
     def restore(self, state: dict[str, int]) -> None:
         pass
 
-    def off_nm(self, frame: Measurement | None) -> None:
+    def off_nm(self, measurement: Measurement | None) -> None:
         return None
 
     def make_safe(self) -> None:

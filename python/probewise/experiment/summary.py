@@ -102,7 +102,7 @@ def summarise(
 def _real_clock(configuration: Configuration) -> bool:
     """Simulated samples and pictures are scanned in no time unless told to take it."""
     table = configuration.instrument
-    virtual = configuration.run.replay or table.simulated or table.uri.startswith("image:")
+    virtual = configuration.run.replay or table.simulated or table.uri.startswith(("image:", "pyro5:"))
     return table.realtime or not virtual
 
 

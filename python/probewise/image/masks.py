@@ -222,7 +222,9 @@ def _thick(tiles: _Tiles, rest: BoolArray, ground: float, mode: float, notices: 
     labels, count = ndimage.label(opened)
     for region in range(1, count + 1):
         here = ndimage.binary_erosion(labels == region, iterations=2, border_value=1)
-        roughness = float(np.sqrt(np.mean((tiles.mean - trend)[here] ** 2))) if here.any() else np.inf
+        if not here.any():  # narrower than its own edge
+            continue
+        roughness = float(np.sqrt(np.mean((tiles.mean - trend)[here] ** 2)))
         if roughness <= THICK_ROUGHNESS * (float(np.mean(tiles.mean[here])) - ground):
             kept |= labels == region
     return _unless_own(kept, THICK_SHARE, "twice as bright as the rest", notices)

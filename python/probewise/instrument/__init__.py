@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from probewise.instrument.driven import from_driver as from_driver
+    from probewise.instrument.imperfections import Detector as Detector
+    from probewise.instrument.imperfections import Distortions as Distortions
     from probewise.instrument.optics import Probe as Probe
     from probewise.instrument.picture import PictureInstrument as PictureInstrument
     from probewise.instrument.readers import Picture as Picture
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
     from probewise.instrument.registry import open_instrument as open_instrument
     from probewise.instrument.session import Session as Session
     from probewise.instrument.session import session as session
-    from probewise.instrument.imperfections import Detector as Detector
-    from probewise.instrument.imperfections import Distortions as Distortions
     from probewise.instrument.simulated import SimulatedInstrument as SimulatedInstrument
     from probewise.instrument.simulated import render as render
     from probewise.instrument.specimens import SPECIMENS as SPECIMENS
@@ -36,6 +37,7 @@ _HOME = {
     "Session": "session",
     "SimulatedInstrument": "simulated",
     "atoms": "specimens",
+    "from_driver": "driven",
     "known_schemes": "registry",
     "open_instrument": "registry",
     "read_picture": "readers",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,8 +79,12 @@ def _check_channels(channels: Sequence[str], limits: Limits) -> None:
 
 
 def _check_context(context: Context, capability: Capability, limits: Limits) -> None:
-    if max(context.fov_nm) > limits.max_fov_nm:
+    if not all(0 < side <= limits.max_fov_nm for side in context.fov_nm):  # also refuses NaN, here and below
         raise ConfigurationError(f"fov_nm is {context.fov_nm}, expected at most {limits.max_fov_nm} nm")
+    if not all(map(math.isfinite, (*context.shift_nm, context.rotation_rad))):
+        raise ConfigurationError(
+            f"shift_nm is {context.shift_nm}, rotation_rad {context.rotation_rad}, expected finite numbers"
+        )
     if context.rotation_rad != 0 and Capability.ROTATED_ROI not in capability:
         raise ConfigurationError(
             f"rotation_rad is {context.rotation_rad}, expected 0: the instrument cannot rotate a scan"
@@ -99,6 +104,11 @@ def _check_dwell(least: int, most: int, step_breaker: int | None, limits: Limits
 
 
 def _check_raster(roi: RasterROI, limits: Limits) -> None:
+    for centre, size in zip(roi.centre_yx, roi.size_yx, strict=True):
+        if not (size > 0 and centre - size / 2 >= -1e-9 and centre + size / 2 <= 1 + 1e-9):
+            raise ConfigurationError(
+                f"centre_yx {roi.centre_yx} with size_yx {roi.size_yx} leaves the frame, expected within 0..1"
+            )
     rows, cols = roi.shape
     samples = (rows + roi.discard_lines) * cols
     if samples > limits.max_points:

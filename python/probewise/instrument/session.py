@@ -23,7 +23,18 @@ from probewise.errors import ConfigurationError, InstrumentError, ScanError, Sca
 from probewise.instrument.calls import Calls, said
 from probewise.instrument.checks import check_position, check_request
 from probewise.instrument.watchdog import Job
-from probewise.types import Armed, Capability, Context, Frame, Instrument, Limits, RasterROI, Scan
+from probewise.types import (
+    Armed,
+    Capability,
+    Context,
+    Frame,
+    Instrument,
+    Limits,
+    RasterROI,
+    Scan,
+    Spectrum,
+    SpectrumInstrument,
+)
 
 Idle = Literal["blank", "park", "scan"]
 T = TypeVar("T")
@@ -141,6 +152,20 @@ class Session:
         wanted = tuple(channels)
         return self._calls.begin(lambda job: self._scan(job, scan, context, wanted), ScanError)
 
+    def begin_spectrum(self, scan: RasterROI, context: Context, channels: Sequence[str]) -> Callable[[], Spectrum]:
+        """As `begin`, with a spectrum at each pixel; `scan.dwell_ns` is the exposure of one.
+
+        raises  ConfigurationError too where the instrument is no SpectrumInstrument
+        """
+        instrument = self._instrument
+        if not isinstance(instrument, SpectrumInstrument):
+            raise ConfigurationError(
+                f"a {type(instrument).__name__} measures no spectra, expected a SpectrumInstrument"
+            )
+        check_request(scan, context, channels, capability=self._capability, limits=self._limits)
+        wanted = tuple(channels)
+        return self._calls.begin(lambda job: self._spectrum(job, instrument, scan, context, wanted), ScanError)
+
     @property
     def last_pixel_ns(self) -> int:
         """When the last frame was read, on `time.perf_counter_ns`; 0 before the first."""
@@ -178,32 +203,67 @@ class Session:
         instrument = self._instrument
         with contextlib.ExitStack() as unsafe:
             unsafe.callback(self._make_safe)
-            job.stage = "arm"
-            try:
-                armed = instrument.arm(scan, context, channels=channels)
-            except ConfigurationError:
-                raise
-            except ValueError as error:  # the backend's own limits, refused before the beam moved
-                raise ConfigurationError(str(error)) from error
+            armed = self._armed(job, lambda: instrument.arm(scan, context, channels=channels))
             out = np.empty((len(channels), _samples(armed.scan)), dtype=np.float32)
             self._refuse_if_cancelled(job)
             job.stage = "start"
-            if self._parked:
-                instrument.park(None)
-                self._parked = False
-            if Capability.BLANK in self._capability:
-                instrument.blank(False)
+            self._light()
             instrument.start(armed)
             self._refuse_if_cancelled(job)  # an abort that came just before `start` did not stop it
             job.stage = "read_into"
-            limit_s = DURATION_FACTOR * armed.duration_ns * 1e-9 + self._margin_s
-            job.deadline = self._clock() + limit_s
+            limit_s = self._set_deadline(job, armed)
             frame = self._read(armed, out, limit_s, job)
             self._last_pixel_ns = time.perf_counter_ns()
             job.stage = "end of the scan"
             self._rest()
             unsafe.pop_all()
             return frame
+
+    def _spectrum(
+        self,
+        job: Job,
+        instrument: SpectrumInstrument,
+        scan: RasterROI,
+        context: Context,
+        channels: tuple[str, ...],
+    ) -> Spectrum:
+        with contextlib.ExitStack() as unsafe:
+            unsafe.callback(self._make_safe)
+            armed = self._armed(job, lambda: instrument.arm_spectrum(scan, context, channels=channels))
+            self._refuse_if_cancelled(job)
+            job.stage = "measure_spectrum"
+            self._light()
+            limit_s = self._set_deadline(job, armed)
+            spectrum = instrument.measure_spectrum(armed, timeout_s=limit_s)
+            if spectrum.frame.sequence != armed.sequence:
+                raise ScanError(f"a spectrum of scan {spectrum.frame.sequence} came, expected one of {armed.sequence}")
+            self._refuse_if_cancelled(job)
+            self._last_pixel_ns = time.perf_counter_ns()
+            job.stage = "end of the scan"
+            self._rest()
+            unsafe.pop_all()
+            return spectrum
+
+    def _armed(self, job: Job, arm: Callable[[], Armed]) -> Armed:
+        job.stage = "arm"
+        try:
+            return arm()
+        except ConfigurationError:
+            raise
+        except ValueError as error:  # the backend's own limits, refused before the beam moved
+            raise ConfigurationError(str(error)) from error
+
+    def _light(self) -> None:
+        if self._parked:
+            self._instrument.park(None)
+            self._parked = False
+        if Capability.BLANK in self._capability:
+            self._instrument.blank(False)
+
+    def _set_deadline(self, job: Job, armed: Armed) -> float:
+        limit_s = DURATION_FACTOR * armed.duration_ns * 1e-9 + self._margin_s
+        job.deadline = self._clock() + limit_s
+        return limit_s
 
     def _read(self, armed: Armed, out: np.ndarray[Any, np.dtype[np.float32]], limit_s: float, job: Job) -> Frame:
         for _ in range(STALE_FRAMES):

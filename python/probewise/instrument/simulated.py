@@ -170,7 +170,8 @@ class SimulatedInstrument:
         y = self.fov_nm[0] / 2 + context.shift_nm[0] + cosine * offset[:, 0] - sine * offset[:, 1]
         x = self.fov_nm[1] / 2 + context.shift_nm[1] + sine * offset[:, 0] + cosine * offset[:, 1]
         slack = 1e-6
-        if y.min() < -slack or x.min() < -slack or y.max() > self.fov_nm[0] + slack or x.max() > self.fov_nm[1] + slack:
+        inside = y.min() >= -slack and x.min() >= -slack
+        if not (inside and y.max() <= self.fov_nm[0] + slack and x.max() <= self.fov_nm[1] + slack):  # also refuses NaN
             raise ValueError(
                 f"scan with context fov_nm {context.fov_nm} and shift_nm {context.shift_nm} covers "
                 f"y {y.min():g} to {y.max():g} nm, x {x.min():g} to {x.max():g} nm, expected within the survey field "

@@ -30,5 +30,7 @@ from probewise.types.scans import RasterROI as RasterROI
 from probewise.types.scans import Scan as Scan
 from probewise.types.scans import ScanPath as ScanPath
 from probewise.types.scans import SiteLattice as SiteLattice
+from probewise.types.spectra import Spectrum as Spectrum
+from probewise.types.spectra import SpectrumInstrument as SpectrumInstrument
 from probewise.types.truth import Truth as Truth
 from probewise.types.truth import TruthObject as TruthObject

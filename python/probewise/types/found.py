@@ -16,7 +16,8 @@ class Description:
 
     features   (windows, f) float32
     centre_yx  (windows, 2) float64 centres of the windows, fractions of the frame
-    extra      values of their own by name, each (windows,) float64 (peak position, sharpness, ...)
+    extra      values of their own by name, each (windows,) float64 (peak position, sharpness, ...); beside them what
+               was measured, where that is a spectrum: "spectrum" and "energy_eV" as in Spectrum
     notices    what was done to the frame on the way (pixels filled, windows left out)
     """
 
