@@ -6,7 +6,8 @@ and BoTorch, where it is installed: a new model of fixed hyperparameters, joint 
 formula. Ways take turns of `ROUND` steps; medians of process-CPU milliseconds, which other load disturbs least. The
 floor is what the machine's arithmetic and memory allow on one core (118 / 59 GFLOP/s, 16 GB/s). On a million
 candidates the lazy plan runs from the first step, since what it saves depends on what went before; the row is the mean
-over n = 3600 to 4096.
+over n = 3600 to 4096. The last rows are wall-clock times of one and of two of the core's threads, in processes that
+take turns.
 Run: python bench/gp_engine.py [--quick] [--memory]
 """
 
@@ -217,9 +218,7 @@ def surface(index, side):
 def million_rows(plan, precision, lengthscale, n, begin, plain):
     """`plan` from the first site on; mean milliseconds and the largest over steps begin to n."""
     side = 1024
-    engine = Engine.lattice(
-        side, side, 1.0, 1.0, "rbf", np.full(2, lengthscale), 1.0, NOISE, 0.0, 1.0, precision == "float32", plan
-    )
+    engine = Engine.lattice(side, side, 1.0, 1.0, "rbf", np.full(2, lengthscale), 1.0, NOISE, 0.0, 1.0, precision, plan)
     engine.reserve(n + 8)
     site, times = side * side // 2 + side // 2, []
     if plain:  # nothing of the past matters to a pass over everything: spread the first sites
@@ -256,7 +255,7 @@ def in_a_process(function, *arguments):
 
 def memory_row(runs=200, steps=500):
     """Resident memory after each of `runs` experiments of `steps` steps on one engine."""
-    engine = Engine.lattice(64, 64, 1.0, 1.0, "rbf", np.full(2, 4.0), 1.0, NOISE, 0.0, 1.0, False, "")
+    engine = Engine.lattice(64, 64, 1.0, 1.0, "rbf", np.full(2, 4.0), 1.0, NOISE, 0.0, 1.0, "float64", "")
     resident = []
     for run in range(runs):
         engine.reset()
@@ -269,8 +268,46 @@ def memory_row(runs=200, steps=500):
     return {"what": f"{runs} runs of {steps} steps on one engine", "growth_MB": growth, "bar_MB": 1.0}
 
 
+def wall_steps(rows, cols, n, kernel, precision, plan, steps):
+    """Wall-clock milliseconds of each of `steps` steps from n told values on."""
+    engine = Engine.lattice(
+        rows, cols, 1.0, 1.0, kernel, np.full(2, LENGTHSCALE), 1.0, NOISE, 0.0, 1.0, precision, plan
+    )
+    engine.reserve(n + steps + 1)
+    rng = np.random.default_rng(0)
+    told = rng.choice(rows * cols, n, replace=False)
+    engine.tell_many(told, rng.normal(size=n), np.zeros(n))
+    site, times = int(np.setdiff1d(np.arange(rows * cols), told)[0]), []
+    for step in range(steps):
+        before = time.perf_counter()
+        site = engine.step(site, float(np.sin(step)), "ucb", {"beta": 1.0}, None, False, None, 0.0, (0, step))
+        times.append(1e3 * (time.perf_counter() - before))
+    return times
+
+
+def threads_row(side, n, kernel, precision, plan, steps=40, turns=3):
+    """Wall clock, since process time counts both threads; the best of the turns suffers least from other load."""
+    times = {threads: [] for threads in ("1", "2")}
+    before = os.environ.get("PROBEWISE_THREADS")
+    for _ in range(turns):
+        for threads, medians in times.items():
+            os.environ["PROBEWISE_THREADS"] = threads
+            found = in_a_process(wall_steps, side, side, n, kernel, precision, plan, steps)
+            medians.append(float(np.median(found)))
+    if before is None:
+        del os.environ["PROBEWISE_THREADS"]
+    else:
+        os.environ["PROBEWISE_THREADS"] = before
+    return {
+        "what": f"step by wall clock, n={n}, {side}^2, {kernel}, {precision}, {plan} plan",
+        "best_median_ms": {f"threads {threads}": min(medians) for threads, medians in times.items()},
+        "load": os.getloadavg()[0],
+    }
+
+
 def show(row):
-    times = ", ".join(f"{name} {value:.3g} ms" for name, value in row.get("median_ms", {}).items())
+    found = row.get("median_ms", row.get("best_median_ms", {}))
+    times = ", ".join(f"{name} {value:.3g} ms" for name, value in found.items())
     rest = ", ".join(f"{key} {value:.3g}" for key, value in row.items() if isinstance(value, float))
     print(f"{row['what']}: {times}; {rest}", flush=True)
 
@@ -320,6 +357,8 @@ def main():
         cached_peers["BoTorch"] = lambda *start: BoTorch(*start, kernel="matern52")
     add(step_row(128, 1024, np.float32, "matern52", 5.0, 4.2, cached_peers))
     add(step_row(128, 1024, np.float64, "matern52", None, 8.4, {"numpy cached": NumpyCached}))
+    in_float32 = {"numpy cached": lambda *start: NumpyCached(*start[:-1], np.float32)}
+    add(step_row(128, 1024, np.float16, "matern52", 5.0, 2.1, in_float32))
     add(batch_row(has_botorch))
     add(in_a_process(memory_row, 20 if arguments.quick else 200))
     if not arguments.quick:
@@ -327,6 +366,10 @@ def main():
             row = in_a_process(million_rows, "lazy", precision, lengthscale, 4096, 3600, False)
             add(row | ({"bar_ms": 20.0} if precision == "float32" else {}))
         add(in_a_process(million_rows, "separable", "float32", 8.0, 4096, 4080, True) | {"bar_ms": 100.0})
+    for precision in ("float64", "float32", "float16"):
+        add(threads_row(128, 1024, "matern52", precision, "cached"))
+    if not arguments.quick:
+        add(threads_row(1024, 4096, "rbf", "float32", "separable", steps=5, turns=2))
 
 
 if __name__ == "__main__":

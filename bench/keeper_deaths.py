@@ -3,8 +3,9 @@
 
 Controllers are forked, take the lease, light the beam and die or hang: between two commands, in a scan, and in a read.
 The driver's process writes when its beam went off. The time counts from the moment before the deadly act, so what a
-signal or an interpreter takes to kill is in it. "deadlock" is a thread that waits for its own lock, "deadlock in C" one
-that keeps the interpreter's lock, "stopped" is SIGSTOP, "cut" closes the connections of a process that lives on.
+signal or an interpreter takes to kill is in it; both ask for precedence over other processes. "deadlock" is a thread
+that waits for its own lock, "deadlock in C" one that keeps the interpreter's lock, "stopped" is SIGSTOP, "cut" closes
+the connections of a process that lives on.
 
     python bench/keeper_deaths.py [--times 100] [--transport unix]
 """

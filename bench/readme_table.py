@@ -79,6 +79,12 @@ def window_spectra(found: dict[str, Any]) -> Iterator[Row]:
     yield what, times["probewise"], times["scipy in blocks"], None
 
 
+def open_beam(found: dict[str, Any]) -> Iterator[Row]:
+    times = found["encoding_4096_points"]
+    ours, numpy = (times[f"{way}_us"] * 1e-3 for way in ("probewise", "numpy"))
+    yield "4,096 positions to commands of a scan generator", ours, numpy, None
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "decision": decision,
     "atom_network": atom_network,
@@ -87,6 +93,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "gp_fit": gp_fit,
     "window_spectra": window_spectra,
     "scan_paths": scan_paths,
+    "open_beam": open_beam,
     "render": render,
 }
 

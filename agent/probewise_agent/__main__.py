@@ -25,16 +25,19 @@ DRIVERS = ("autoscript", "pyjem", "digitalmicrograph")
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    if not take_precedence():
+        logging.info("on a busy computer the beam may go off later: the system grants no precedence")
     try:
         if options.new_token:
             write_token(options.token_file)
         token = read_token(options.token_file)
         make_driver = _driver(options.driver, dict(_pair(text) for text in options.set))
+        dose = _dose(options)
         server = Server(
             make_driver,
             token,
             listen((_bind(options), options.port)),
-            dose=_dose(options),
+            dose=dose,
             heartbeat_s=options.heartbeat_s,
             lease_s=options.lease_s,
         )
@@ -46,8 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
         number = getattr(signal, name, None)  # Windows has no SIGHUP, others no SIGBREAK
         if number is not None:
             signal.signal(number, lambda number, frame: server.stop(f"signal {number}"))
-    if not take_precedence():
-        logging.info("on a busy computer the beam may go off later: the system grants no precedence")
     logging.info("serving %s at %s:%d", options.driver, options.bind, options.port)
     server.run()
     return 0
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--unencrypted", action="store_true", help="needed to listen beyond this computer")
     parser.add_argument("--port", type=int, default=7311)
-    parser.add_argument("--heartbeat-s", type=_positive, default=0.3, help="silence after which the beam goes off")
+    parser.add_argument("--heartbeat-s", type=_positive, default=0.18, help="silence after which the beam goes off")
     parser.add_argument("--lease-s", type=_positive, default=30.0, help="silence after which another may take over")
     parser.add_argument("--state-file", help="keeps the dose count and locks the instrument")
     parser.add_argument("--electrons", type=_positive, help="most that may reach the sample in all")

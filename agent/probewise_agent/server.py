@@ -60,7 +60,7 @@ def listen(address: Address) -> socket.socket:
 
 
 def take_precedence() -> bool:
-    """Ask the system to run this process before others, as one that has to act in time; whether it does."""
+    """Ask the system to run this thread, and those that it starts, before others; whether it does."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, PRECEDENCE)
     except (AttributeError, OSError):  # Windows; a user without the right (`ulimit -e`)

@@ -58,13 +58,13 @@ py::tuple find_atoms(const py::array& probability, float threshold) {
 }
 
 py::tuple refine_atoms(const py::array& image, const py::array& yx, std::pair<double, double> noise, double width_px,
-                       double limit_px) {
+                       double limit_px, double least_width_px) {
   const auto from = read_image(image, "image");
   const auto points = read_points(yx, "yx");
   probewise::RefinedAtoms found;
   {
     const py::gil_scoped_release unlocked;
-    found = probewise::refine_atoms(from, points, {{noise.first, noise.second}, width_px, limit_px});
+    found = probewise::refine_atoms(from, points, {{noise.first, noise.second}, width_px, limit_px, least_width_px});
   }
   const auto count = static_cast<py::ssize_t>(found.amplitude.size());
   py::array_t<bool> fitted(count);
@@ -210,6 +210,16 @@ void bind_image(py::module_& module) {
                                shares);
       },
       py::arg("yx"), py::arg("maps"), py::arg("stride"), py::arg("label"), py::arg("share"));
+  module.def(
+      "rescaled",
+      [](const py::array& yx, std::pair<double, double> scale, std::pair<std::ptrdiff_t, std::ptrdiff_t> shape) {
+        const auto points = read_points(yx, "yx");
+        py::array_t<double> out({yx.shape(0), py::ssize_t{2}});
+        probewise::rescale_points(points, {scale.first, scale.second}, shape.first, shape.second,
+                                  {out.mutable_data(), points.size()});
+        return out;
+      },
+      py::arg("yx"), py::arg("scale"), py::arg("shape"));
   module.def("judge_columns", &judge_columns, py::arg("yx"), py::arg("shape"), py::arg("width_px"),
              py::arg("amplitude"), py::arg("error"), py::arg("growth"), py::arg("share"), py::arg("hosts"),
              py::arg("vacancy"), py::arg("dopant"), py::arg("label"));
@@ -238,5 +248,5 @@ void bind_image(py::module_& module) {
       },
       py::arg("image"));
   module.def("refine_atoms", &refine_atoms, py::arg("image"), py::arg("yx"), py::arg("noise"), py::arg("width_px"),
-             py::arg("limit_px"));
+             py::arg("limit_px"), py::arg("least_width_px"));
 }

@@ -58,10 +58,10 @@ py::array map_of(const py::object& self, bool deviation) {
 }
 
 Engine make_engine(Candidates candidates, const std::string& kernel, const py::array& lengthscale, double variance,
-                   double noise, double mean, double alpha, bool single, const std::string& plan) {
+                   double noise, double mean, double alpha, const std::string& precision, const std::string& plan) {
   return Engine(GaussianProcess(std::move(candidates), parse_kernel(kernel),
                                 to_hyperparameters(lengthscale, variance, noise), mean, alpha,
-                                single ? Precision::float32 : Precision::float64, parse_plan(plan)));
+                                parse_precision(precision), parse_plan(plan)));
 }
 
 ChoiceRequest to_request(const std::string& policy, const py::dict& parameters, const py::object& visited,
@@ -152,24 +152,24 @@ void bind_surrogate(py::module_& module) {
       .def_static(
           "lattice",
           [](std::size_t rows, std::size_t cols, double dy, double dx, const std::string& kernel,
-             const py::array& lengthscale, double variance, double noise, double mean, double alpha, bool single,
-             const std::string& plan) {
+             const py::array& lengthscale, double variance, double noise, double mean, double alpha,
+             const std::string& precision, const std::string& plan) {
             return make_engine(Candidates::lattice(rows, cols, dy, dx), kernel, lengthscale, variance, noise, mean,
-                               alpha, single, plan);
+                               alpha, precision, plan);
           },
           py::arg("rows"), py::arg("cols"), py::arg("dy"), py::arg("dx"), py::arg("kernel"), py::arg("lengthscale"),
-          py::arg("variance"), py::arg("noise"), py::arg("mean"), py::arg("alpha"), py::arg("single"),
+          py::arg("variance"), py::arg("noise"), py::arg("mean"), py::arg("alpha"), py::arg("precision"),
           py::arg("plan") = "")
       .def_static(
           "points",
           [](const py::array& points, const std::string& kernel, const py::array& lengthscale, double variance,
-             double noise, double mean, double alpha, bool single, const std::string& plan) {
+             double noise, double mean, double alpha, const std::string& precision, const std::string& plan) {
             const auto view = read_view<double>(points, "candidates", 2, "(c, d)");
             return make_engine(Candidates::points(view, static_cast<std::size_t>(points.shape(1))), kernel, lengthscale,
-                               variance, noise, mean, alpha, single, plan);
+                               variance, noise, mean, alpha, precision, plan);
           },
           py::arg("points"), py::arg("kernel"), py::arg("lengthscale"), py::arg("variance"), py::arg("noise"),
-          py::arg("mean"), py::arg("alpha"), py::arg("single"), py::arg("plan") = "")
+          py::arg("mean"), py::arg("alpha"), py::arg("precision"), py::arg("plan") = "")
       .def("copy", [](const Engine& engine) { return Engine(engine); })
       .def("tell_one", &tell_one, py::arg("index"), py::arg("value"), py::arg("noise"))
       .def("tell_many", &tell_many, py::arg("indices"), py::arg("values"), py::arg("noise"))

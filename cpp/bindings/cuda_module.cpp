@@ -101,13 +101,13 @@ probewise::Hyperparameters to_hyperparameters(const py::array& lengthscale, doub
 
 cuda::Surrogate make_surrogate(probewise::Candidates candidates, const std::string& kernel,
                                const py::array& lengthscale, double variance, double noise, double mean, double alpha,
-                               bool single, int device, Address stream) {
+                               const std::string& precision, int device, Address stream) {
   return {std::move(candidates),
           probewise::parse_kernel(kernel),
           to_hyperparameters(lengthscale, variance, noise),
           mean,
           alpha,
-          single ? Precision::float32 : Precision::float64,
+          probewise::parse_precision(precision),
           device,
           at<void>(stream)};
 }
@@ -164,24 +164,24 @@ void bind_surrogate(py::module_& module) {
       .def_static(
           "lattice",
           [](std::size_t rows, std::size_t cols, double dy, double dx, const std::string& kernel,
-             const py::array& lengthscale, double variance, double noise, double mean, double alpha, bool single,
-             int device, Address stream) {
+             const py::array& lengthscale, double variance, double noise, double mean, double alpha,
+             const std::string& precision, int device, Address stream) {
             return make_surrogate(probewise::Candidates::lattice(rows, cols, dy, dx), kernel, lengthscale, variance,
-                                  noise, mean, alpha, single, device, stream);
+                                  noise, mean, alpha, precision, device, stream);
           },
           py::arg("rows"), py::arg("cols"), py::arg("dy"), py::arg("dx"), py::arg("kernel"), py::arg("lengthscale"),
-          py::arg("variance"), py::arg("noise"), py::arg("mean"), py::arg("alpha"), py::arg("single"),
+          py::arg("variance"), py::arg("noise"), py::arg("mean"), py::arg("alpha"), py::arg("precision"),
           py::arg("device"), py::arg("stream"))
       .def_static(
           "points",
           [](const py::array& points, const std::string& kernel, const py::array& lengthscale, double variance,
-             double noise, double mean, double alpha, bool single, int device, Address stream) {
+             double noise, double mean, double alpha, const std::string& precision, int device, Address stream) {
             const auto view = read_view<double>(points, "points", 2, "(c, d)");
             return make_surrogate(probewise::Candidates::points(view, static_cast<std::size_t>(points.shape(1))),
-                                  kernel, lengthscale, variance, noise, mean, alpha, single, device, stream);
+                                  kernel, lengthscale, variance, noise, mean, alpha, precision, device, stream);
           },
           py::arg("points"), py::arg("kernel"), py::arg("lengthscale"), py::arg("variance"), py::arg("noise"),
-          py::arg("mean"), py::arg("alpha"), py::arg("single"), py::arg("device"), py::arg("stream"))
+          py::arg("mean"), py::arg("alpha"), py::arg("precision"), py::arg("device"), py::arg("stream"))
       .def("tell_many", &tell, py::arg("indices"), py::arg("values"), py::arg("noise"))
       .def(
           "set_values",

@@ -8,10 +8,12 @@
 #include "probewise/image/gate.hpp"
 #include "probewise/random.hpp"
 #include "probewise/simd.hpp"
+#include "probewise/threads.hpp"
 
 namespace py = pybind11;
 
 void bind_instrument(py::module_& module);
+void bind_open_beam(py::module_& module);
 void bind_scan(py::module_& module);
 void bind_image(py::module_& module);
 void bind_descriptors(py::module_& module);
@@ -33,6 +35,7 @@ PYBIND11_MODULE(_core, module) {
     }
   });
   module.def("simd_level", [] { return std::string(probewise::simd_level_name(probewise::active_simd_level())); });
+  module.def("threads", &probewise::core_threads);
   module.def(
       "philox",
       [](std::uint64_t key, std::uint64_t stream, std::uint64_t index) {
@@ -53,12 +56,14 @@ PYBIND11_MODULE(_core, module) {
       },
       py::arg("values"));
   py::module_ instrument = module.def_submodule("instrument");
+  py::module_ open_beam = module.def_submodule("open_beam");
   py::module_ scan = module.def_submodule("scan");
   py::module_ image = module.def_submodule("image");
   py::module_ descriptors = module.def_submodule("descriptors");
   py::module_ surrogate = module.def_submodule("surrogate");
   py::module_ acquisition = module.def_submodule("acquisition");
   bind_instrument(instrument);
+  bind_open_beam(open_beam);
   bind_scan(scan);
   bind_image(image);
   bind_descriptors(descriptors);

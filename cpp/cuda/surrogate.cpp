@@ -49,6 +49,9 @@ Surrogate::Surrogate(Candidates candidates, Kernel kernel, Hyperparameters hyper
       stream_(stream) {
   check_hyperparameters(hyperparameters_, candidates_.axes());
   check_prior(mean_constant, alpha);
+  if (precision == Precision::float16) {
+    throw std::invalid_argument("precision is float16, expected float32 or float64 on a device");
+  }
   activate(device_);
   if (precision == Precision::float64) {
     maps_ = make_maps<double>(candidates_, kernel, alpha);

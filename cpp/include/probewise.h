@@ -9,9 +9,10 @@
  * Ownership   What a *_create makes belongs to the caller until the matching *_destroy, which takes null. Arrays belong
  *             to the caller and are read or written during the call only. `yx` of a visit belongs to the loop and holds
  *             until its next visit.
- * Threads     Nothing is global. Different handles may be used in different threads at the same time. One handle is for
- *             one thread at a time: a second call meanwhile is refused with PROBEWISE_BUSY. Only probewise_loop_stop
- *             may be called at any time. Callbacks come on the thread that called.
+ * Threads     Nothing is global but the core's own threads (PROBEWISE_THREADS, default 1). Different handles may be
+ *             used in different threads at the same time. One handle is for one thread at a time: a second call
+ *             meanwhile is refused with PROBEWISE_BUSY. Only probewise_loop_stop may be called at any time. Callbacks
+ *             come on the thread that called.
  * Units       Lengths in nm, as names say; positions (y, x) in fractions of the field, from its outer edges; values in
  *             units of your own; indices from 0, flat index = row * cols + col.
  * Structures  `struct_size` is sizeof of the structure as you compiled it. Fields are only ever added at the end.

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from probewise import models
+from probewise import _core, models
 from probewise.app import ask, cli, doctor
 from probewise.app.progress import Progress, line
 from probewise.errors import ConfigurationError
@@ -138,6 +138,8 @@ def test_doctor_finds_what_is_here(tmp_path, monkeypatch):
     assert "simulated" in text
     assert "PROBEWISE_THREADS 2" in text
     assert found["threads"]["networks"] == 2
+    assert found["threads"]["core"] == _core.threads()
+    assert f"core {_core.threads()}, networks 2" in text
     assert set(found["threads"]["affinity"] or []) <= set(range(os.cpu_count() or 1))
     assert "networks 2 (sleep while waiting)" in text
     assert set(found["models"].values()) <= {"ok"}

@@ -90,9 +90,10 @@ def interrupted(engine, experiment, after):
         engine(run_plan(experiment))
 
 
-def test_a_pause_holds_the_run_and_resume_goes_on(engine, documents, instrument, tmp_path):
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_pause_holds_the_run_and_resume_goes_on(engine, documents, instrument, tmp_path, after):
     experiment = small(instrument, tmp_path / "run")
-    interrupted(engine, experiment, 3)
+    interrupted(engine, experiment, after)
     assert experiment.summary is None
     engine.resume()
     assert experiment.summary["stop_reason"] == "budget: steps"
@@ -127,12 +128,12 @@ def test_a_run_that_fails_fails_the_plan(engine, documents, tmp_path):
 def test_a_flyer_flies_once(instrument, tmp_path):
     flyer = ExperimentFlyer(small(instrument, tmp_path / "run"))
     flyer.stop()  # nothing flies: nothing to do
-    flyer.kickoff()
+    assert flyer.kickoff() is flyer.kickoff()
     assert flyer.complete().exception(30.0) is None
     assert len(list(flyer.collect())) == STEPS
     assert list(flyer.collect()) == []
-    with pytest.raises(InstrumentError, match="kicked off before"):
-        flyer.kickoff()
+    with pytest.raises(InstrumentError, match="has flown"):
+        flyer.stage()
 
 
 def test_without_bluesky_it_says_what_to_install(monkeypatch, instrument, tmp_path):

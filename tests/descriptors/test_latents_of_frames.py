@@ -8,7 +8,7 @@ import probewise as pw
 from pixel_encoder import SIDE, encoder
 from probewise.descriptors import LatentWorkflow, cut_patches, latent_workflow
 from probewise.inference import PixelRange
-from probewise.types import Atoms
+from probewise.types import Atoms, NetworkInput
 
 
 def test_windows_of_a_frame(tmp_path):
@@ -46,6 +46,22 @@ def test_patches_about_the_atoms_of_a_frame(tmp_path):
     heights = np.array([10 - 3, 10, 10 - 3]) * 0.04
     widths = np.array([8 - 3, 8, 8 - 3]) * 0.04
     assert np.allclose(description.extra["area_nm2"], np.outer(heights, widths).ravel())
+
+
+@pytest.mark.parametrize(
+    ("shape", "how", "taken"), [((30, 24), "robust", True), ((30, 25), "robust", False), ((30, 24), "minmax", False)]
+)
+def test_patches_are_cut_from_what_the_eyes_were_shown_where_the_encoder_is_shown_the_same(tmp_path, shape, how, taken):
+    own = encoder(tmp_path, pixel_nm=PixelRange(0.04, 0.01, 0.05))
+    frame = pw.render("mos2", pw.RasterROI((60, 48), 4000), seed=1, context=pw.Context((2.4 / 2, 1.92 / 2)))
+    yx, label, score = np.array([[20.25, 30.5], [40.0, 21.0]]), np.zeros(2, dtype=np.int64), np.ones(2)
+    marked = NetworkInput(np.full(shape, 7.0, dtype=np.float32), how)
+    blind, shown = (
+        LatentWorkflow(own, lambda _, given=given: Atoms(yx, label, score, shown=given)).describe(frame)
+        for given in (None, marked)
+    )
+    assert (shown.features == 7).all() if taken else np.array_equal(shown.features, blind.features)
+    assert np.array_equal(shown.centre_yx, blind.centre_yx)
 
 
 @pytest.mark.parametrize(("how", "low", "high"), [("none", 3.0, 8.0), ("minmax", 0.0, 1.0)])

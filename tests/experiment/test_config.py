@@ -125,6 +125,13 @@ def test_a_wrong_setting_is_one_line_that_names_it(setting: str, says: tuple[str
         assert part in message
 
 
+def test_float16_is_refused_where_nothing_is_stored() -> None:
+    with pytest.raises(ConfigurationError, match=r"surrogate\.precision is 'float16' with surrogate\.kernel 'rbf'"):
+        load(sets=["surrogate.precision=float16", "surrogate.kernel=rbf"])
+    assert load(sets=["surrogate.precision=float16"]).surrogate.precision == "float16"
+    assert load(sets=["surrogate.precision=float16", "surrogate.kernel=rbf", "sites.list=[[50.0,50.0]]"])
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import probewise as pw
+from probewise._core import image as _image
 from probewise.image import label_atoms
 
 
@@ -119,6 +120,16 @@ def test_labels_come_from_the_interpolated_class_maps():
     np.testing.assert_array_equal(labelled.label, np.argmax(values, axis=0))
     assert labelled.classes == ("a", "b", "c")
     assert labelled.yx is atoms.yx
+
+
+def test_points_go_over_to_another_grid_edge_to_edge():
+    """Outer edges stay outer edges, middles of pixels go by pixel centre = index + 0.5; nothing goes beyond an edge."""
+    yx = np.array([[-0.5, -0.5], [3.5, 5.5], [1.0, 2.5], [3.7, 5.9]])
+    expected = [[-0.5, -0.5], [9.5, 2.5], [1.5 * 2.5 - 0.5, 3 * 0.5 - 0.5], [9.5, 2.5]]
+    np.testing.assert_allclose(_image.rescaled(yx, (2.5, 0.5), (10, 3)), expected, rtol=1e-15)
+    assert _image.rescaled(yx[:0], (2.5, 0.5), (10, 3)).shape == (0, 2)
+    with pytest.raises(TypeError, match="yx is a float32 array"):
+        _image.rescaled(yx.astype(np.float32), (1.0, 1.0), (4, 6))
 
 
 def test_wrong_maps_are_refused():

@@ -61,7 +61,7 @@ def check(scan, context=SITE, channels=("HAADF",), capability=CAPABILITY, limits
         ({"scan": path(pixel=np.array([0, 1, -1], dtype=np.int32))}, "pixel runs from -1 to 1, expected -1"),
         ({"scan": path(), "limits": replace(LIMITS, max_points=2)}, "scan has 3 samples, expected 1 to 2"),
         ({"scan": RasterROI((8, 8), 1000, discard_lines=1)}, r"shape is \(8, 8\), 72 samples, expected at most 64"),
-        ({"scan": RasterROI((2, 2), 120)}, "dwell_ns is 120, expected a multiple of 50"),
+        ({"scan": RasterROI((2, 2), 120)}, "dwell_ns is 120, expected a multiple of 50 such as 100 or 150"),
         (
             {"scan": RasterROI((2, 2), 100), "limits": replace(LIMITS, flyback_ns=30)},
             "flyback_ns is 0, expected at least 30",

@@ -115,14 +115,18 @@ def test_only_the_armed_scan_starts_and_only_the_started_one_is_read():
     assert driver.beam == "blanked"
 
 
-@pytest.mark.parametrize("out", [np.empty((1, 23), "f4"), np.empty((1, 24)), np.empty((24, 2), "f4").T[:1]])
+LOCKED = np.empty((1, 24), "f4")
+LOCKED.flags.writeable = False
+
+
+@pytest.mark.parametrize("out", [np.empty((1, 23), "f4"), np.empty((1, 24)), np.empty((24, 2), "f4").T[:1], LOCKED])
 def test_a_wrong_buffer_is_refused_with_the_beam_safe(out):
     driver = PlainDriver()
     instrument = from_driver(driver)
     instrument.blank(False)
     armed = instrument.arm(ROI, SITE, channels=["BF"])
     instrument.start(armed)
-    with pytest.raises(ValueError, match=r"expected contiguous float32 \(1, 24\)"):
+    with pytest.raises(ValueError, match=r"expected contiguous writeable float32 \(1, 24\)"):
         instrument.read_into(armed, out, timeout_s=1.0)
     assert driver.beam == "blanked"
 

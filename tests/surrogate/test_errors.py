@@ -25,7 +25,8 @@ def process(**changed):
         ({"noise": np.inf}, ValueError, "noise is inf"),
         ({"mean": np.nan}, ValueError, "mean is nan"),
         ({"alpha": 0.0}, ValueError, "alpha is 0"),
-        ({"precision": "float16"}, ValueError, "precision is 'float16'"),
+        ({"precision": "bfloat16"}, ValueError, "precision is 'bfloat16', expected 'float64', 'float32' or 'float16'"),
+        ({"precision": "float16", "kernel": "rbf"}, ValueError, "precision is float16, expected float32 or float64"),
         ({"device": "tpu"}, ValueError, "device is 'tpu', expected one of auto, cpu, cuda"),
     ],
 )

@@ -18,14 +18,15 @@ import probewise as pw
 from probewise._core.surrogate import Engine
 out = {}
 for kernel in ("rbf", "matern12", "matern52", "rq", "product-matern32"):
-    for precision in ("float64", "float32"):
+    stores = kernel not in ("rbf", "product-matern32")
+    for precision in ("float64", "float32", "float16")[: 3 if stores else 2]:
         gp = pw.GaussianProcess(pw.Lattice((19, 37)), kernel=kernel, lengthscale=3.0, alpha=0.6, precision=precision)
         rng = np.random.default_rng(0)
         gp.tell(rng.integers(0, 703, 70), rng.normal(size=70))
         out[f"{kernel} {precision}"] = [gp.mean.tolist(), gp.std.tolist(), pw.choose(gp, "ucb", q=3).tolist()]
 for plan in ("separable", "cached", "lazy"):
     engine = Engine.lattice(
-        61, 150, 1.0, 1.0, "product-matern52", np.array([3.0, 4.0]), 1.0, 1e-2, 0.0, 1.0, False, plan
+        61, 150, 1.0, 1.0, "product-matern52", np.array([3.0, 4.0]), 1.0, 1e-2, 0.0, 1.0, "float64", plan
     )
     site, path = 4000, []
     for step in range(40):
@@ -55,8 +56,8 @@ def test_all_levels_give_the_same_maps_to_rounding():
         assert len(paths) == 1  # every plan at either level goes the same way
         for name in [name for name in reference if "choices" not in name]:
             mean, std, chosen = reference[name]
-            # levels differ in fused multiply-adds and in the order of sums
-            tolerance = 1e-11 if name.endswith("float64") else 1e-4
+            # levels differ in fused multiply-adds and in the order of sums; a last bit of float32 can be one of float16
+            tolerance = {"float64": 1e-11, "float32": 1e-4, "float16": 2e-3}[name.split()[-1]]
             np.testing.assert_allclose(other[name][0], mean, atol=tolerance)
             np.testing.assert_allclose(other[name][1], std, atol=tolerance)
             if name.endswith("float64"):

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "acquisition/level.hpp"
+#include "runtime/pool.hpp"
 
 namespace probewise {
 
@@ -19,7 +20,7 @@ std::int64_t BestOfMaps::find(Policy policy, const PolicyParameters& parameters,
   bounds_.resize(runs);
   scores_.resize(run);
   const AcquisitionLoops& loops = acquisition_loops();
-  for (std::size_t r = 0; r < runs; ++r) {
+  const auto bound_run = [&](std::size_t r) {
     const std::size_t first = r * run, length = std::min(run, size - first);
     double low = 0.0, high = 0.0, widest = 0.0;
     if constexpr (std::is_same_v<T, double>) {
@@ -31,7 +32,7 @@ std::int64_t BestOfMaps::find(Policy policy, const PolicyParameters& parameters,
     }
     if (low > high) {  // none free
       bounds_[r] = std::numeric_limits<double>::quiet_NaN();
-      continue;
+      return;
     }
     double least_charge = 0.0;
     if (!cost.empty()) {
@@ -42,7 +43,11 @@ std::int64_t BestOfMaps::find(Policy policy, const PolicyParameters& parameters,
     }
     const double bound = largest_score(policy, parameters, low, high, widest) - least_charge;
     bounds_[r] = bound + 1e-12 * std::fabs(bound);  // rounding may lift a score over a bound that equals it
-  }
+  };
+  constexpr std::size_t together = 64;
+  for_pieces((runs + together - 1) / together, static_cast<double>(size) / 2e3, [&](std::size_t piece) {
+    for (std::size_t r = piece * together; r < std::min((piece + 1) * together, runs); ++r) bound_run(r);
+  });
   BestChoice best{key};
   const auto score_run = [&](std::size_t r) {
     const std::size_t first = r * run, length = std::min(run, size - first);

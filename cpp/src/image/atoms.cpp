@@ -148,4 +148,12 @@ void label_atoms(std::span<const double> yx, const float* maps, std::size_t clas
   }
 }
 
+void rescale_points(std::span<const double> yx, const double (&scale)[2], std::ptrdiff_t rows, std::ptrdiff_t cols,
+                    std::span<double> out) {
+  const double edge[2]{static_cast<double>(rows) - 0.5, static_cast<double>(cols) - 0.5};
+  for (std::size_t i = 0; i < yx.size(); ++i) {
+    out[i] = std::clamp((yx[i] + 0.5) * scale[i % 2] - 0.5, -0.5, edge[i % 2]);
+  }
+}
+
 }  // namespace probewise

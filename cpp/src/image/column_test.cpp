@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 namespace probewise {
@@ -18,6 +19,7 @@ constexpr double least_dopant = 2, most_dopant = 8;
 // Chosen on simulated monolayers for at most one false defect in 1,000 atoms:
 constexpr double lost_rate = 0.07, dopant_rate = 0.03;  // a priori, for each number of atoms that may be missing
 constexpr double least_share = 1e-3;                    // a network is not surer than this
+constexpr double least_share_of_variance = 0.25;        // that a weaker column keeps
 
 double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -44,6 +46,7 @@ class Sublattice {
     if (whole_.size() < least_columns) return;
     find_levels();
     std::vector<double> scatter;
+    scatter.reserve(whole_.size());
     for (const std::size_t k : whole_) scatter.push_back(std::abs(amplitude(k) - level_[k]) / error(k));
     excess_ = std::max(1.0, median(scatter) / 0.6745);  // median of |z| of a normal deviate
   }
@@ -51,32 +54,51 @@ class Sublattice {
   bool known() const { return excess_ > 0; }
   const std::vector<std::size_t>& members() const { return members_; }
 
-  /// Likelihoods of host, vacancy (summed over the numbers of atoms left), dopant; false where nothing can be said.
-  bool weigh(std::size_t k, double (&likelihood)[3]) const {
-    const double whole = level_[k];
-    if (!(whole > 0)) return false;
-    const double a = std::clamp(amplitude(k), 0.0, most_dopant * whole);
-    const double own = variance(k, whole);
-    likelihood[0] = (1 - stray) * normal(a - whole, own) + stray * normal(a - whole, stray_widths * stray_widths * own);
-    likelihood[1] = 0;
-    for (int left = 0; left < host_.atoms; ++left) {
-      const double level = whole * left / host_.atoms, spread = ratio_spread * whole;
-      likelihood[1] += normal(a - level, variance(k, level) + spread * spread);
-    }
-    const double deviation = std::sqrt(variance(k, a));
-    likelihood[2] = (below((a - least_dopant * whole) / deviation) - below((a - most_dopant * whole) / deviation)) /
-                    ((most_dopant - least_dopant) * whole);
-    return true;
+  /// What whole columns about column k have; nothing can be said of it unless that is positive.
+  double level(std::size_t k) const { return level_[k]; }
+
+  double host(std::size_t k) const {
+    const double whole = level_[k], off = bounded(k) - whole, own = variance(k, whole);
+    const double far = off * off / (2 * stray_widths * stray_widths * own);
+    return ((1 - stray) * std::exp(-stray_widths * stray_widths * far) + stray / stray_widths * std::exp(-far)) /
+           std::sqrt(2 * std::numbers::pi * own);
   }
+
+  /// Summed over the numbers of atoms left.
+  double vacancy(std::size_t k) const {
+    const double whole = level_[k], spread = ratio_spread * whole;
+    double sum = 0;
+    for (int left = 0; left < host_.atoms; ++left) {
+      const double height = whole * left / host_.atoms;
+      sum += normal(bounded(k) - height, variance(k, height) + spread * spread);
+    }
+    return sum;
+  }
+
+  /// At least what `vacancy` is.
+  double most_vacancy(std::size_t k) const {
+    const double spread = ratio_spread * level_[k];
+    return host_.atoms * normal(0, excess_ * excess_ * least_share_of_variance * error(k) * error(k) + spread * spread);
+  }
+
+  double dopant(std::size_t k) const {
+    const double whole = level_[k], a = bounded(k), deviation = std::sqrt(variance(k, a));
+    return most_of_dopants(k) *
+           (below((a - least_dopant * whole) / deviation) - below((a - most_dopant * whole) / deviation));
+  }
+
+  /// At least what `dopant` is.
+  double most_of_dopants(std::size_t k) const { return 1 / ((most_dopant - least_dopant) * level_[k]); }
 
  private:
   double amplitude(std::size_t k) const { return columns_.amplitude[members_[k]]; }
+  double bounded(std::size_t k) const { return std::clamp(amplitude(k), 0.0, most_dopant * level_[k]); }
   double error(std::size_t k) const { return columns_.error[members_[k]]; }
 
   /// Of the fitted amplitude, were the column's own `level`.
   double variance(std::size_t k, double level) const {
     const double now = error(k) * error(k);
-    return excess_ * excess_ * std::max(now + columns_.growth * (level - amplitude(k)), 0.25 * now);
+    return excess_ * excess_ * std::max(now + columns_.growth * (level - amplitude(k)), least_share_of_variance * now);
   }
 
   /// level_[k] = median amplitude of the whole columns in the three by three cells about column k.
@@ -98,22 +120,26 @@ class Sublattice {
       return std::pair(static_cast<std::size_t>((columns_.yx[2 * i] - low[0]) / side),
                        static_cast<std::size_t>((columns_.yx[2 * i + 1] - low[1]) / side));
     };
-    std::vector<std::vector<double>> heights(rows * cols);
-    std::vector<double> some;
-    for (const std::size_t k : whole_) {
-      const auto [row, col] = cell(k);
-      heights[row * cols + col].push_back(amplitude(k));
-      some.push_back(amplitude(k));
+    std::vector<std::size_t> own(whole_.size()), start(rows * cols + 1, 0);  // cell of each, first place of each cell
+    for (std::size_t i = 0; i < whole_.size(); ++i) {
+      const auto [row, col] = cell(whole_[i]);
+      own[i] = row * cols + col;
+      ++start[own[i] + 1];
     }
+    for (std::size_t c = 1; c < start.size(); ++c) start[c] += start[c - 1];
+    std::vector<double> heights(whole_.size());  // cell after cell
+    std::vector<std::size_t> next(start.begin(), start.end() - 1);
+    for (std::size_t i = 0; i < whole_.size(); ++i) heights[next[own[i]]++] = amplitude(whole_[i]);
+    std::vector<double> some = heights;
     const double overall = median(some);
     std::vector<double> middle(rows * cols);
     for (std::size_t row = 0; row < rows; ++row) {
       for (std::size_t col = 0; col < cols; ++col) {
         some.clear();
         for (std::size_t r = row - std::min<std::size_t>(row, 1); r <= std::min(rows - 1, row + 1); ++r) {
-          for (std::size_t c = col - std::min<std::size_t>(col, 1); c <= std::min(cols - 1, col + 1); ++c) {
-            some.insert(some.end(), heights[r * cols + c].begin(), heights[r * cols + c].end());
-          }
+          const std::size_t left = col - std::min<std::size_t>(col, 1), right = std::min(cols - 1, col + 1);
+          some.insert(some.end(), heights.begin() + static_cast<std::ptrdiff_t>(start[r * cols + left]),
+                      heights.begin() + static_cast<std::ptrdiff_t>(start[r * cols + right + 1]));
         }
         middle[row * cols + col] = some.size() < least_columns ? overall : median(some);
       }
@@ -166,22 +192,25 @@ void judge_columns(const FittedColumns& columns, std::span<const double> share, 
     const double rates[3]{1 - lost_rate - dopant_rate, lost_rate, dopant_rate};
     for (std::size_t k = 0; k < lattice.members().size(); ++k) {
       const std::size_t i = lattice.members()[k];
-      double likelihood[3], prior[3], sum = 0;
-      if (!lattice.weigh(k, likelihood)) continue;
+      if (!(lattice.level(k) > 0)) continue;
+      double prior[3], sum = 0, best = 0;
       for (std::size_t c = 0; c < 3; ++c) {
         prior[c] = kinds[c] < 0 ? 0 : share[i * width + static_cast<std::size_t>(kinds[c])];
         sum += prior[c];
       }
-      double best = 0;
-      for (std::size_t c = 0; c < 3; ++c) {
-        if (kinds[c] < 0) continue;
-        const double known = (sum > 0 ? prior[c] / sum : 0) + least_share;
-        const double posterior = rates[c] * std::sqrt(known * std::sqrt(known)) * likelihood[c];
-        if (posterior > best) {
-          best = posterior;
-          label[i] = kinds[c];
-        }
-      }
+      const double unit = sum > 0 ? 1 / sum : 0;
+      // Most columns are so surely whole that what a defect's likelihood is at most decides.
+      const auto weigh = [&](std::size_t c, double most, auto likelihood) {
+        const double known = prior[c] * unit + least_share;
+        if (kinds[c] < 0 || rates[c] * most * std::max(1.0, known) <= best) return;
+        const double posterior = rates[c] * std::sqrt(known * std::sqrt(known)) * likelihood();
+        if (posterior <= best) return;
+        best = posterior;
+        label[i] = kinds[c];
+      };
+      weigh(0, std::numeric_limits<double>::infinity(), [&] { return lattice.host(k); });
+      weigh(1, lattice.most_vacancy(k), [&] { return lattice.vacancy(k); });
+      weigh(2, lattice.most_of_dopants(k), [&] { return lattice.dopant(k); });
     }
   }
 }

@@ -46,6 +46,13 @@ std::size_t extract_patches(Image2d<const float> image, std::span<const double> 
     const std::ptrdiff_t down = window.share[0] > 0 ? image.row_stride : 0;
     const bool across = window.share[1] > 0;
     const float* line = image.data + window.first[0] * image.row_stride + window.first[1];
+    if (across && !shape.circular) {
+      table.blend(line, static_cast<std::size_t>(image.row_stride), static_cast<std::size_t>(down), side, side,
+                  window.weights, patch);
+      patch += side * side;
+      kept[count++] = static_cast<std::int64_t>(i);
+      continue;  // no row differs from another
+    }
     for (std::size_t row = 0; row < side; ++row, patch += side, line += image.row_stride) {
       const auto skip = static_cast<std::size_t>(margin[row]);
       const std::size_t width = side - 2 * skip;
@@ -54,7 +61,7 @@ std::size_t extract_patches(Image2d<const float> image, std::span<const double> 
         std::fill_n(patch + side - skip, skip, 0.0f);
       }
       if (across) {
-        table.blend(line + skip, line + down + skip, width, window.weights, patch + skip);
+        table.blend(line + skip, 0, static_cast<std::size_t>(down), 1, width, window.weights, patch + skip);
       } else if (down != 0) {
         table.affine(line + skip, width, 0.0f, window.weights[0], patch + skip);
         table.add(line + down + skip, width, window.weights[2], patch + skip);

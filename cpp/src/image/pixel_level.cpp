@@ -165,9 +165,21 @@ void add(const float* values, size_t count, float weight, float* out) {
   for (size_t i = 0; i < count; ++i) out[i] += weight * values[i];
 }
 
-void blend(const float* upper, const float* lower, size_t count, const float* weights, float* out) {
+void blend(const float* upper, size_t stride, size_t down, size_t rows, size_t cols, const float* weights, float* out) {
   const float a = weights[0], b = weights[1], c = weights[2], d = weights[3];
-  for (size_t i = 0; i < count; ++i) out[i] = blend_pixel(upper, lower, i, a, b, c, d);
+  for (size_t row = 0; row < rows; ++row, upper += stride, out += cols) {
+    const float* const lower = upper + down;
+    if (cols < lanes) {
+      for (size_t i = 0; i < cols; ++i) out[i] = blend_pixel(upper, lower, i, a, b, c, d);
+      continue;
+    }
+    const auto blend_lanes = [=](size_t i) {
+      store(out + i, a * load<Lanes>(upper + i) + b * load<Lanes>(upper + i + 1) + c * load<Lanes>(lower + i) +
+                         d * load<Lanes>(lower + i + 1));
+    };
+    for (size_t i = 0; i + lanes <= cols; i += lanes) blend_lanes(i);
+    if (cols % lanes != 0) blend_lanes(cols - lanes);  // some of them once more
+  }
 }
 
 }  // namespace

@@ -44,8 +44,10 @@ struct PixelTable {
   bool (*above)(const float* values, size_t count, float threshold, float slack, uint8_t* out);
   /// out[i] += weight * values[i]
   void (*add)(const float* values, size_t count, float weight, float* out);
-  /// Bilinear: upper[i], upper[i + 1], lower[i], lower[i + 1] by the four weights.
-  void (*blend)(const float* upper, const float* lower, size_t count, const float* weights, float* out);
+  /// Bilinear over a window of rows x cols, `stride` from row to row of `upper` and cols from row to row of `out`:
+  /// upper[i], upper[i + 1], the same of `down` pixels on, by the four weights.
+  void (*blend)(const float* upper, size_t stride, size_t down, size_t rows, size_t cols, const float* weights,
+                float* out);
 };
 
 const PixelTable& pixel_table();

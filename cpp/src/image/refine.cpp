@@ -17,9 +17,7 @@ namespace probewise {
 
 namespace {
 
-constexpr double reach_widths = 3;  // half-side of a window: 1 % of the peak beyond
-constexpr double fitted_width =
-    1.5;  // pixels are averaged down to it at most: 4 % of the precision for most of the time
+constexpr double reach_widths = 3;          // half-side of a window: 1 % of the peak beyond
 constexpr double limit_spacings = 1.0 / 3;  // farthest move
 constexpr double node_spacings = 4;         // between nodes of the background, in distances between atoms
 constexpr double least_variance = 0.02;     // of the mean variance: a pixel without counts is not known exactly
@@ -225,8 +223,8 @@ class Fit {
 
 /// Fits the image, averaged down where its columns are wide.
 RefinedAtoms fit(Image2d<const float> image, std::span<const double> yx, AtomProfile profile, double spacing,
-                 const NoiseModel& noise, double limit, Memory& memory) {
-  const auto factor = static_cast<std::ptrdiff_t>(profile.width_px / fitted_width);
+                 const NoiseModel& noise, double limit, double least_width_px, Memory& memory) {
+  const auto factor = static_cast<std::ptrdiff_t>(profile.width_px / least_width_px);
   if (factor < 2) return Fit(image, yx, profile, spacing, noise, limit, memory).run();
   const std::ptrdiff_t rows = image.rows / factor, cols = image.cols / factor;
   std::vector<float> means(static_cast<std::size_t>(rows * cols));
@@ -278,7 +276,7 @@ RefinedAtoms refine_atoms(Image2d<const float> image, std::span<const double> yx
   static thread_local Memory memory;
   Memory once;
   Memory& taken = image.rows * image.cols > most_kept ? once : memory;
-  return fit(image, yx, profile, spacing, settings.noise, limit, taken);
+  return fit(image, yx, profile, spacing, settings.noise, limit, settings.least_width_px, taken);
 }
 
 }  // namespace probewise

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 #include "surrogate/map_state.hpp"
+#include "surrogate/row_store.hpp"
 
 namespace probewise {
 
-/// Keeps V = L^-1 K(X, G) and appends one row per told value: one pass over V, bound by memory. V is stored in strips
-/// of columns, each with its rows one after another, so that the pass reads memory in order while the new row's part
-/// stays in the first-level cache.
-template <class T>
+/// Keeps V = L^-1 K(X, G) and appends one row per told value: one pass over V, bound by memory. V is kept as Stored;
+/// sums, and what is absorbed in the maps, are T.
+template <class T, class Stored = T>
 class CachedMaps final : public Maps {
  public:
   CachedMaps(const Candidates& candidates, Kernel kernel, double alpha)
       : candidates_(candidates), kernel_(kernel), alpha_(alpha), size_(candidates.size()), state_(size_) {
-    strips_.resize((size_ + strip - 1) / strip);
+    for (std::size_t first = 0; first < size_; first += strip) {
+      strips_.emplace_back(std::min(strip, size_ - first));
+    }
     row_.resize(size_);
+    fresh_.resize(strips_.size() * strip);
     point_.resize(candidates.axes());
   }
 
@@ -30,7 +33,7 @@ class CachedMaps final : public Maps {
         }
       }
     }
-    for (std::vector<T>& part : strips_) part.clear();
+    for (RowStore<Stored>& part : strips_) part.resize(0);
     state_.restart(constant, amplitude);
   }
 
@@ -40,7 +43,7 @@ class CachedMaps final : public Maps {
       return;
     }
     const std::size_t axes = candidates_.axes();
-    locate(index);
+    locate(index, point_);
     points_.resize(axes * told.size());
     for (std::size_t axis = 0; axis < axes; ++axis) {
       for (std::size_t i = 0; i < told.size(); ++i) {
@@ -55,32 +58,43 @@ class CachedMaps final : public Maps {
 
   void append(std::span<const std::int64_t> told, std::int64_t index, std::span<const double> weight, double diagonal,
               double z) override {
-    covariance_row(index);
-    for (std::size_t s = 0; s < strips_.size(); ++s) {
+    const std::size_t n = told.size();
+    locate(index, point_);
+    weight_.resize(n);
+    std::transform(weight.begin(), weight.end(), weight_.begin(), [](double value) { return static_cast<T>(value); });
+    for (RowStore<Stored>& part : strips_) part.resize(n + 1);
+    for_pieces(strips_.size(), microseconds(n), [&](std::size_t s) {
       const std::size_t first = s * strip, width = width_of(s);
-      std::vector<T>& part = strips_[s];
-      part.resize((told.size() + 1) * width);
-      T* row = part.data() + told.size() * width;
-      for (std::size_t j = 0; j < width; ++j) row[j] = static_cast<T>(row_[first + j]);
-      LoopsOf<T>::subtract_rows(width, told.size(), weight.data(), part.data(), width, row);
-      LoopsOf<T>::absorb(width, 1.0 / diagonal, z, row, state_.variance.data() + first, state_.mean.data() + first);
-    }
+      RowStore<Stored>& part = strips_[s];
+      T* fresh = fresh_.data() + first;
+      covariance_part(index, point_, first, width, row_.data() + first);
+      for (std::size_t j = 0; j < width; ++j) fresh[j] = static_cast<T>(row_[first + j]);
+      for (std::size_t t = 0; t < part.tiles(); ++t) {
+        LoopsOf<T>::subtract_rows(n, weight_.data(), part.row(t, 0), fresh + t * column_tile);
+      }
+      LoopsOf<T>::absorb(width, 1.0 / diagonal, z, fresh, state_.variance.data() + first, state_.mean.data() + first);
+      for (std::size_t t = 0; t < part.tiles(); ++t) LoopsOf<T>::keep(fresh + t * column_tile, part.row(t, n));
+    });
   }
 
   /// V of all told values: blocked forward substitution in float64, whatever is kept, over as many columns at a time
   /// as stay in the second-level cache.
   void append_all(std::span<const std::int64_t> told, std::span<const double> lower, std::span<const double> inverse,
                   std::size_t order, std::span<const double> z) override {
-    constexpr std::size_t block = column_padding, columns = 128, ld = columns + 8;
+    constexpr std::size_t block = column_padding, columns = column_tile, ld = columns + 8;
     static_assert(strip % columns == 0);
     const auto multiply = surrogate_loops().multiply_f64;
     const std::size_t stride = row_stride(order);
-    std::vector<double> v(order * ld), solved(block * columns), variance(columns), mean(columns);
-    for (std::size_t s = 0; s < strips_.size(); ++s) strips_[s].resize(told.size() * width_of(s));
-    for (std::size_t first = 0; first < size_; first += columns) {
-      const std::size_t width = std::min(columns, size_ - first);
+    for (RowStore<Stored>& part : strips_) part.resize(told.size());
+    const auto form_tile = [&](std::size_t s, std::size_t t, std::vector<double>& v) {
+      std::vector<double> solved(block * columns), variance(columns), mean(columns), point(candidates_.axes());
+      std::vector<T> line(columns);
+      const std::size_t first = s * strip + t * columns, width = std::min(columns, size_ - first);
       std::fill(v.begin(), v.end(), 0.0);
-      for (std::size_t i = 0; i < told.size(); ++i) covariance_part(told[i], first, width, v.data() + i * ld);
+      for (std::size_t i = 0; i < told.size(); ++i) {
+        locate(told[i], point);
+        covariance_part(told[i], point, first, width, v.data() + i * ld);
+      }
       for (std::size_t i = 0; i < order; i += block) {
         double* rows = v.data() + i * ld;
         if (i > 0)
@@ -91,11 +105,10 @@ class CachedMaps final : public Maps {
       }
       std::fill(variance.begin(), variance.end(), 1.0);
       std::fill(mean.begin(), mean.end(), 0.0);
-      const std::size_t s = first / strip;
       for (std::size_t i = 0; i < told.size(); ++i) {
         const double* row = v.data() + i * ld;
-        T* kept = strips_[s].data() + i * width_of(s) + (first - s * strip);
-        for (std::size_t j = 0; j < width; ++j) kept[j] = static_cast<T>(row[j]);
+        for (std::size_t j = 0; j < columns; ++j) line[j] = static_cast<T>(row[j]);
+        LoopsOf<T>::keep(line.data(), strips_[s].row(t, i));
         for (std::size_t j = 0; j < width; ++j) {
           variance[j] -= row[j] * row[j];
           mean[j] += z[i] * row[j];
@@ -105,32 +118,54 @@ class CachedMaps final : public Maps {
         state_.variance[first + j] = static_cast<T>(variance[j]);
         state_.mean[first + j] = static_cast<T>(static_cast<double>(state_.mean[first + j]) + mean[j]);
       }
-    }
+    };
+    const double products = static_cast<double>(order * order) / 2.0 * static_cast<double>(size_);
+    for_pieces(strips_.size(), products / 20e3, [&](std::size_t s) {  // 20 billion products a second
+      std::vector<double> v(order * ld);
+      for (std::size_t t = 0; t < strips_[s].tiles(); ++t) form_tile(s, t, v);
+    });
   }
 
-  void set_mean(std::span<const std::int64_t>, std::span<const double>, std::span<const double> z,
+  void set_mean(std::span<const std::int64_t> told, std::span<const double> alpha, std::span<const double> z,
                 double constant) override {
-    std::vector<double> negative(z.size());
-    std::transform(z.begin(), z.end(), negative.begin(), [](double value) { return -value; });
-    std::fill(state_.mean.begin(), state_.mean.end(), static_cast<T>(constant));
-    for (std::size_t s = 0; s < strips_.size(); ++s) {
-      LoopsOf<T>::subtract_rows(width_of(s), z.size(), negative.data(), strips_[s].data(), width_of(s),
-                                state_.mean.data() + s * strip);
+    if constexpr (std::is_same_v<Stored, Half>) {  // from the covariances: z^T V would add up what V has lost
+      std::vector<double> mean(size_, constant);
+      add_covariances(told, alpha, mean);
+      std::transform(mean.begin(), mean.end(), state_.mean.begin(), [](double value) { return static_cast<T>(value); });
+      return;
     }
+    std::vector<T> negative(z.size());
+    std::transform(z.begin(), z.end(), negative.begin(), [](double value) { return static_cast<T>(-value); });
+    for_pieces(strips_.size(), microseconds(z.size()), [&](std::size_t s) {
+      std::vector<T> line(column_tile);
+      for (std::size_t t = 0; t < strips_[s].tiles(); ++t) {
+        std::fill(line.begin(), line.end(), static_cast<T>(constant));
+        LoopsOf<T>::subtract_rows(z.size(), negative.data(), strips_[s].row(t, 0), line.data());
+        const std::size_t first = s * strip + t * column_tile;
+        std::copy_n(line.begin(), std::min(column_tile, size_ - first),
+                    state_.mean.begin() + static_cast<std::ptrdiff_t>(first));
+      }
+    });
   }
 
   void add_covariances(std::span<const std::int64_t> told, std::span<const double> alpha,
                        std::span<double> out) override {
-    for (std::size_t i = 0; i < told.size(); ++i) {
-      covariance_row(told[i]);
-      surrogate_loops().axpy(size_, alpha[i], row_.data(), out.data());
-    }
+    for_pieces(strips_.size(), microseconds(told.size()), [&](std::size_t s) {
+      const std::size_t first = s * strip, width = width_of(s);
+      std::vector<double> row(width), point(candidates_.axes());
+      for (std::size_t i = 0; i < told.size(); ++i) {
+        locate(told[i], point);
+        covariance_part(told[i], point, first, width, row.data());
+        surrogate_loops().axpy(width, alpha[i], row.data(), out.data() + first);
+      }
+    });
   }
 
   void update_deviation(double amplitude) override { state_.update_deviation(amplitude); }
 
   void reserve(std::size_t rows) override {
-    for (std::size_t s = 0; s < strips_.size(); ++s) strips_[s].reserve(rows * width_of(s));
+    for (RowStore<Stored>& part : strips_) part.reserve(rows);
+    weight_.reserve(rows);
     points_.reserve(candidates_.axes() * rows);
   }
 
@@ -138,7 +173,7 @@ class CachedMaps final : public Maps {
 
   void rewind(std::size_t rows) override {
     state_.rewind();
-    for (std::size_t s = 0; s < strips_.size(); ++s) strips_[s].resize(rows * width_of(s));
+    for (RowStore<Stored>& part : strips_) part.resize(rows);
   }
 
   bool stored_at(std::int64_t index, double& mean, double& variance) const noexcept override {
@@ -149,15 +184,21 @@ class CachedMaps final : public Maps {
   MapView deviation() override { return state_.view(state_.deviation); }
 
  private:
-  // Two pages of float32: a strip's new row, variance and mean fit in the first-level cache.
+  // A strip's new row, variance and mean fit in the first-level cache; one strip is a piece of work.
   static constexpr std::size_t strip = 2048;
 
   std::size_t width_of(std::size_t s) const noexcept { return std::min(strip, size_ - s * strip); }
 
-  /// point_ = scaled coordinates of a candidate.
-  void locate(std::int64_t index) {
-    for (std::size_t axis = 0; axis < point_.size(); ++axis) {
-      point_[axis] = scaled_[axis * size_ + static_cast<std::size_t>(index)];
+  /// Of one pass over `rows` rows of V, at the 16 GB/s that one core reads.
+  double microseconds(std::size_t rows) const noexcept {
+    return static_cast<double>(rows * size_ * sizeof(Stored)) / 16e3;
+  }
+
+  /// point = scaled coordinates of a candidate; not needed on a lattice.
+  void locate(std::int64_t index, std::span<double> point) const noexcept {
+    if (candidates_.is_lattice()) return;
+    for (std::size_t axis = 0; axis < point.size(); ++axis) {
+      point[axis] = scaled_[axis * size_ + static_cast<std::size_t>(index)];
     }
   }
 
@@ -184,12 +225,12 @@ class CachedMaps final : public Maps {
     return table_[static_cast<std::size_t>((dr < 0 ? -dr : dr) * (2 * cols - 1) + dc + cols - 1)];
   }
 
-  /// out[j] = covariance of candidate `index` and candidate first + j, j < count.
-  void covariance_part(std::int64_t index, std::size_t first, std::size_t count, double* out) {
+  /// out[j] = covariance of candidate `index`, which is at `point`, and candidate first + j, j < count.
+  void covariance_part(std::int64_t index, std::span<const double> point, std::size_t first, std::size_t count,
+                       double* out) const {
     if (!candidates_.is_lattice()) {
-      locate(index);
       surrogate_loops().kernel_row(static_cast<int>(kernel_), alpha_, candidates_.axes(), count, scaled_.data() + first,
-                                   size_, point_.data(), out, nullptr);
+                                   size_, point.data(), out, nullptr);
       return;
     }
     const std::size_t cols = candidates_.cols();
@@ -202,17 +243,16 @@ class CachedMaps final : public Maps {
     }
   }
 
-  void covariance_row(std::int64_t index) { covariance_part(index, 0, size_, row_.data()); }
-
   Candidates candidates_;
   Kernel kernel_;
   double alpha_;
   std::size_t size_;
   MapState<T> state_;
-  std::vector<double> table_;           // lattice: covariance by offset
-  std::vector<double> scaled_;          // points: coordinates over lengthscale, axis by axis
-  std::vector<std::vector<T>> strips_;  // V
+  std::vector<double> table_;             // lattice: covariance by offset
+  std::vector<double> scaled_;            // points: coordinates over lengthscale, axis by axis
+  std::vector<RowStore<Stored>> strips_;  // V
   std::vector<double> row_, points_, point_;
+  std::vector<T> fresh_, weight_;  // the new row, zero beyond the last candidate; what of each row it is made of
 };
 
 }  // namespace probewise

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "probewise/errors.hpp"
+#include "runtime/pool.hpp"
 #include "surrogate/level.hpp"
 
 namespace probewise {
@@ -15,6 +16,14 @@ namespace {
 constexpr std::size_t block = column_padding;
 constexpr std::size_t panel = 4 * block;    // columns whose products are taken from the rest at once
 constexpr std::size_t row_run = 3 * block;  // rows of a product that share one pass over its right factor
+constexpr double products_per_us = 20e3;
+
+/// Microseconds of a product of so many rows and columns at so much depth.
+double time_of(std::size_t rows, std::size_t cols, std::size_t depth) {
+  return static_cast<double>(rows) * static_cast<double>(cols) * static_cast<double>(depth) / products_per_us;
+}
+
+constexpr std::size_t runs(std::size_t rows) { return (rows + row_run - 1) / row_run; }
 
 /// One diagonal block in place; `ld` is the row stride. Columns are taken off the rows to their right one after
 /// another, so that the inner loops run along rows.
@@ -89,11 +98,11 @@ void cholesky(std::span<double> matrix, std::size_t order) {
     const std::size_t begin = panel_end - std::min(panel, panel_end), width = panel_end - begin;
     const double* left = a + panel_end * ld + begin;
     transpose(left, ld, below, width);
-    for (std::size_t r = 0; r < below; r += row_run) {
-      const std::size_t rows = std::min(row_run, below - r);
+    for_pieces(runs(below), time_of(below, below, width) / 2.0, [&](std::size_t piece) {
+      const std::size_t r = piece * row_run, rows = std::min(row_run, below - r);
       multiply(rows, r + rows, width, left + r * ld, ld, right.data(), ld, a + (panel_end + r) * ld + panel_end, ld,
                Store::subtract);
-    }
+    });
   }
 }
 
@@ -115,14 +124,15 @@ void invert_range(const double* lower, double* inverse, std::size_t ld, std::siz
   invert_range(lower, inverse, ld, first + half, rest, scratch);
   const auto multiply = surrogate_loops().multiply_f64;
   const std::size_t width = row_stride(half);
-  for (std::size_t c = 0; c < half; c += block) {  // rows of X11 above c do not reach column c
+  for_pieces(half / block, time_of(rest, half, half) / 2.0, [&](std::size_t piece) {
+    const std::size_t c = piece * block;  // rows of X11 above c do not reach column c
     multiply(rest, block, half - c, l + half * ld + c, ld, x + c * ld + c, ld, scratch.data() + c, width, Store::set);
-  }
-  for (std::size_t r = 0; r < rest; r += row_run) {
-    const std::size_t rows = std::min(row_run, rest - r);
+  });
+  for_pieces(runs(rest), time_of(rest, half, rest) / 2.0, [&](std::size_t piece) {
+    const std::size_t r = piece * row_run, rows = std::min(row_run, rest - r);
     multiply(rows, half, r + rows, x + (half + r) * ld + half, ld, scratch.data(), width, x + (half + r) * ld, ld,
              Store::subtract);
-  }
+  });
 }
 
 }  // namespace
@@ -137,25 +147,28 @@ void gram_of_lower(std::span<const double> lower, std::size_t order, std::span<d
                    std::span<double> product) {
   const auto multiply = surrogate_loops().multiply_f64;
   const std::size_t ld = row_stride(order);
-  for (std::size_t i = 0; i < order; i += block) {
+  const double moving = static_cast<double>(order * order) / 1e3;  // a billion entries a second go over a diagonal
+  for_pieces(order / block, moving, [&](std::size_t piece) {
+    const std::size_t i = piece * block;
     for (std::size_t j = 0; j <= i; j += block) {  // what lies above the diagonal of X is not read below
       for (std::size_t r = i; r < i + block; ++r) {
         for (std::size_t c = j; c < j + block; ++c) transposed[c * ld + r] = lower[r * ld + c];
       }
     }
-  }
-  for (std::size_t i = 0; i < order; i += row_run) {  // rows of X above i do not reach column i
-    const std::size_t rows = std::min(row_run, order - i);
+  });
+  for_pieces(runs(order), time_of(order, order, order) / 6.0, [&](std::size_t piece) {
+    const std::size_t i = piece * row_run, rows = std::min(row_run, order - i);  // rows of X above i do not reach it
     multiply(rows, i + rows, order - i, transposed.data() + i * ld + i, ld, lower.data() + i * ld, ld,
              product.data() + i * ld, ld, Store::set);
-  }
-  for (std::size_t i = 0; i < order; i += block) {
+  });
+  for_pieces(order / block, moving, [&](std::size_t piece) {
+    const std::size_t i = piece * block;
     for (std::size_t j = 0; j <= i; j += block) {
       for (std::size_t r = i; r < i + block; ++r) {
         for (std::size_t c = j; c < std::min(j + block, r); ++c) product[c * ld + r] = product[r * ld + c];
       }
     }
-  }
+  });
 }
 
 }  // namespace probewise

@@ -9,6 +9,7 @@
 
 #include "probewise/errors.hpp"
 #include "probewise/surrogate/dense.hpp"
+#include "probewise/threads.hpp"
 #include "surrogate/arguments.hpp"
 #include "surrogate/level.hpp"
 #include "surrogate/maps.hpp"
@@ -20,7 +21,10 @@ namespace probewise {
 namespace {
 
 constexpr std::size_t blocked_from = 64;  // told values; below, row by row takes microseconds
-constexpr double drift_bound_f64 = 1e-8, drift_bound_f32 = 1e-3;
+
+constexpr double drift_bound(Precision precision) {
+  return precision == Precision::float64 ? 1e-8 : precision == Precision::float32 ? 1e-3 : 1e-2;
+}
 
 void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
   if (entries != indices) {
@@ -30,6 +34,13 @@ void check_lengths(std::size_t indices, std::size_t entries, const char* name) {
 }
 
 }  // namespace
+
+Precision parse_precision(std::string_view name) {
+  if (name == "float64") return Precision::float64;
+  if (name == "float32") return Precision::float32;
+  if (name == "float16") return Precision::float16;
+  throw std::invalid_argument("precision is '" + std::string(name) + "', expected 'float64', 'float32' or 'float16'");
+}
 
 GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperparameters hyperparameters,
                                  double mean_constant, double alpha, Precision precision, std::optional<Plan> plan)
@@ -41,6 +52,7 @@ GaussianProcess::GaussianProcess(Candidates candidates, Kernel kernel, Hyperpara
       precision_(precision),
       plan_(plan.value_or(plan_for(candidates_, kernel))),
       prior_(candidates_, kernel, alpha) {
+  core_threads();  // a wrong PROBEWISE_THREADS is told here, not in the midst of a `tell`
   check_hyperparameters(hyperparameters_, candidates_.axes());
   check_prior(mean_constant, alpha);
   maps_ = make_maps(candidates_, kernel, alpha, precision, plan_);
@@ -88,8 +100,7 @@ void GaussianProcess::tell(std::span<const std::int64_t> indices, std::span<cons
     rebuild();
     throw;
   }
-  const double bound = precision_ == Precision::float64 ? drift_bound_f64 : drift_bound_f32;
-  if (drift_ > bound && !may_rewind_ && told_.size() > rebuilt_at_ + rebuilt_at_ / 2) {
+  if (drift_ > drift_bound(precision_) && !may_rewind_ && told_.size() > rebuilt_at_ + rebuilt_at_ / 2) {
     rebuild();
     ++rebuilds_;
     rebuilt_at_ = told_.size();

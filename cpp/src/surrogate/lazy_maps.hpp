@@ -35,15 +35,7 @@ class LazyMaps final : public Maps, public Tiles {
                       std::vector<double>(cell_count_[1] * bound_stride_)},
         along_(cell_count_[0] * bound_stride_),
         bound_(tile_count_[0] * bound_stride_),
-        line_of_row_(rows_, -1),
-        row_of_line_(rows_),
-        used_(rows_),
-        spread_(tile_rows * rows_),
-        narrow_spread_(LoopsOf<T>::wide ? 0 : spread_.size()),
-        lines_(rows_ * tile_cols),
-        narrow_lines_(LoopsOf<T>::wide ? 0 : lines_.size()),
-        block_(tile_rows * tile_cols),
-        narrow_block_(LoopsOf<T>::wide ? 0 : block_.size()) {}
+        scratch_(rows_, tiles_.size()) {}
 
   std::unique_ptr<Maps> clone() const override { return std::make_unique<LazyMaps>(*this); }
   Tiles* tiles() noexcept override { return this; }
@@ -69,7 +61,7 @@ class LazyMaps final : public Maps, public Tiles {
     state_.restart(constant, amplitude);
     const double deviation = static_cast<double>(static_cast<T>(amplitude));
     std::fill(tiles_.begin(), tiles_.end(), Tile{0, 0, 0.0, 0.0, constant, constant, 1.0, deviation});
-    near_tile_ = tiles_.size();
+    scratch_.tile = tiles_.size();
     ++epoch_;
   }
 
@@ -113,19 +105,19 @@ class LazyMaps final : public Maps, public Tiles {
                 double constant) override {
     alpha_.assign(alpha.begin(), alpha.end());
     constant_ = constant;
-    for (std::size_t t = 0; t < tiles_.size(); ++t) form_mean(t);
+    for_tiles([this](std::size_t t, Scratch& scratch) { form_mean(t, scratch); });
     ++epoch_;
   }
 
   void add_covariances(std::span<const std::int64_t>, std::span<const double> alpha, std::span<double> out) override {
-    for (std::size_t t = 0; t < tiles_.size(); ++t) {
+    for_tiles([&](std::size_t t, Scratch& scratch) {
       const TileArea tile = area(t);
-      combine(t, alpha.data(), alpha.size(), 0.0, spread_, lines_, block_);
+      combine(t, alpha.data(), alpha.size(), 0.0, scratch, scratch.spread, scratch.lines, scratch.block);
       for (std::size_t r = 0; r < tile.rows; ++r) {
         double* row = out.data() + (tile.row + r) * cols_ + tile.col;
-        for (std::size_t c = 0; c < tile.cols; ++c) row[c] += block_[r * tile_cols + c];
+        for (std::size_t c = 0; c < tile.cols; ++c) row[c] += scratch.block[r * tile_cols + c];
       }
-    }
+    });
   }
 
   void update_deviation(double amplitude) override { amplitude_ = amplitude; }
@@ -136,7 +128,7 @@ class LazyMaps final : public Maps, public Tiles {
     alpha_.reserve(rows);
     told_row_.reserve(rows);
     told_col_.reserve(rows);
-    near_.reserve(rows);
+    scratch_.near.reserve(rows);
   }
 
   void remember() override {
@@ -153,19 +145,21 @@ class LazyMaps final : public Maps, public Tiles {
     bounds_.resize(rows * tiles_.size());
     told_row_.resize(rows);
     told_col_.resize(rows);
-    near_tile_ = tiles_.size();
+    scratch_.tile = tiles_.size();
     ++epoch_;
   }
 
   bool stored_at(std::int64_t, double&, double&) const noexcept override { return false; }
 
   MapView mean() override {
-    for (std::size_t t = 0; t < tiles_.size(); ++t) refresh_mean(t);
+    const auto current = [this](std::size_t t) { return mean_is_current(t); };
+    for_tiles_not(current, [this](std::size_t t, Scratch& scratch) { form_mean(t, scratch); });
     return stored_mean();
   }
 
   MapView deviation() override {
-    for (std::size_t t = 0; t < tiles_.size(); ++t) refresh_deviation(t);
+    const auto current = [this](std::size_t t) { return tiles_[t].variance_told == told_row_.size(); };
+    for_tiles_not(current, [this](std::size_t t, Scratch& scratch) { absorb_rows(t, scratch); });
     return stored_deviation();
   }
 
@@ -198,30 +192,10 @@ class LazyMaps final : public Maps, public Tiles {
   }
 
   void refresh_mean(std::size_t tile) override {
-    if (!mean_is_current(tile)) form_mean(tile);
+    if (!mean_is_current(tile)) form_mean(tile, scratch_);
   }
 
-  void refresh_deviation(std::size_t t) override {
-    Tile& tile = tiles_[t];
-    const bool current = deviation_is_current(t);
-    for (std::size_t i = tile.variance_told; !current && i < told_row_.size(); ++i) {
-      if (is_seen(i, t)) absorb_row(t, i);
-    }
-    tile.variance_told = told_row_.size();
-    if (current) return;
-    const TileArea at = area(t);
-    T variance_high = 0, deviation_high = 0;
-    for (std::size_t r = 0; r < at.rows; ++r) {
-      const std::size_t first = (at.row + r) * cols_ + at.col;
-      LoopsOf<T>::deviation(at.cols, amplitude_, state_.variance.data() + first, state_.deviation.data() + first);
-      for (std::size_t j = first; j < first + at.cols; ++j) {
-        variance_high = std::max(variance_high, state_.variance[j]);
-        deviation_high = std::max(deviation_high, state_.deviation[j]);
-      }
-    }
-    tile.variance_high = static_cast<double>(variance_high);
-    tile.deviation_high = static_cast<double>(deviation_high);
-  }
+  void refresh_deviation(std::size_t tile) override { absorb_rows(tile, scratch_); }
 
   MapView stored_mean() const noexcept override { return state_.view(state_.mean); }
   MapView stored_deviation() const noexcept override { return state_.view(state_.deviation); }
@@ -238,6 +212,32 @@ class LazyMaps final : public Maps, public Tiles {
   struct Near {
     std::size_t told, line;
     double covariance;  // the largest with a candidate of the tile
+  };
+
+  /// What a tile is formed in.
+  struct Scratch {
+    Scratch(std::size_t rows, std::size_t no_tile)
+        : tile(no_tile),
+          line_of_row(rows, -1),
+          row_of_line(rows),
+          used(rows),
+          spread(tile_rows * rows),
+          narrow_spread(LoopsOf<T>::wide ? 0 : spread.size()),
+          lines(rows * tile_cols),
+          narrow_lines(LoopsOf<T>::wide ? 0 : lines.size()),
+          block(tile_rows * tile_cols),
+          narrow_block(LoopsOf<T>::wide ? 0 : block.size()) {}
+
+    std::size_t tile, told = 0, depth = 0;  // whose told sites and lines the next three hold
+    std::vector<Near> near;
+    std::vector<std::ptrdiff_t> line_of_row;
+    std::vector<std::size_t> row_of_line, used;
+    std::vector<double> spread;
+    std::vector<T> narrow_spread;
+    std::vector<double> lines;
+    std::vector<T> narrow_lines;
+    std::vector<double> block;
+    std::vector<T> narrow_block;
   };
 
   static constexpr std::size_t tile_rows = 16, tile_cols = 64, cell = 8;
@@ -264,6 +264,26 @@ class LazyMaps final : public Maps, public Tiles {
     return static_cast<double>(bounds_[told * tiles_.size() + tile]) > unseen;
   }
 
+  /// work(tile, scratch) for all tiles.
+  template <class Work>
+  void for_tiles(const Work& work) {
+    const double gathered = static_cast<double>(tiles_.size() * told_row_.size() * tile_cols);
+    for_pieces(tile_count_[0], gathered / 4e3, [&](std::size_t piece) {  // a line of 64 numbers takes 16 ns
+      Scratch scratch(rows_, tiles_.size());
+      for (std::size_t t = piece * tile_count_[1]; t < (piece + 1) * tile_count_[1]; ++t) work(t, scratch);
+    });
+  }
+
+  template <class Current, class Work>
+  void for_tiles_not(const Current& current, const Work& work) {
+    std::size_t left = 0;
+    for (std::size_t t = 0; t < tiles_.size(); ++t) left += current(t) ? 0 : 1;
+    if (left == 0) return;
+    for_tiles([&](std::size_t t, Scratch& scratch) {
+      if (!current(t)) work(t, scratch);
+    });
+  }
+
   /// bound_[tile] = sum over cells of |u| times the covariance at the least distance of cell and tile.
   void bound_row(const double* u) {
     std::fill(cells_.begin(), cells_.end(), 0.0);
@@ -278,12 +298,12 @@ class LazyMaps final : public Maps, public Tiles {
   }
 
   /// The told sites that a tile sees, and a line for each lattice row that holds one.
-  void find_near(std::size_t t) {
-    if (near_tile_ == t && near_told_ == told_row_.size()) return;
-    near_tile_ = t;
-    near_told_ = told_row_.size();
-    near_.clear();
-    depth_ = 0;
+  void find_near(std::size_t t, Scratch& s) const {
+    if (s.tile == t && s.told == told_row_.size()) return;
+    s.tile = t;
+    s.told = told_row_.size();
+    s.near.clear();
+    s.depth = 0;
     const TileArea tile = area(t);
     const double *along_rows = tables_.from(0, 0), *along_cols = tables_.from(1, 0);
     for (std::size_t j = 0; j < told_row_.size(); ++j) {
@@ -291,60 +311,60 @@ class LazyMaps final : public Maps, public Tiles {
       const std::size_t col_gap = gap(told_col_[j], 1, tile.col, tile.cols);
       const double covariance = along_rows[row_gap] * along_cols[col_gap];
       if (!(covariance > negligible)) continue;
-      std::ptrdiff_t& line = line_of_row_[told_row_[j]];
+      std::ptrdiff_t& line = s.line_of_row[told_row_[j]];
       if (line < 0) {
-        line = static_cast<std::ptrdiff_t>(depth_);
-        row_of_line_[depth_++] = told_row_[j];
+        line = static_cast<std::ptrdiff_t>(s.depth);
+        s.row_of_line[s.depth++] = told_row_[j];
       }
-      near_.push_back({j, static_cast<std::size_t>(line), covariance});
+      s.near.push_back({j, static_cast<std::size_t>(line), covariance});
     }
-    for (std::size_t line = 0; line < depth_; ++line) line_of_row_[row_of_line_[line]] = -1;
+    for (std::size_t line = 0; line < s.depth; ++line) s.line_of_row[s.row_of_line[line]] = -1;
   }
 
   /// product = weight^T K(X, tile) over the first `told` told values, terms of at most `least` left out: the told
   /// sites of each lattice row are gathered into one line, and the lines spread.
   template <class Number>
-  void combine(std::size_t t, const double* weight, std::size_t told, double least, std::vector<Number>& spread,
-               std::vector<Number>& lines, std::vector<Number>& product) {
-    find_near(t);
+  void combine(std::size_t t, const double* weight, std::size_t told, double least, Scratch& s,
+               std::vector<Number>& spread, std::vector<Number>& lines, std::vector<Number>& product) const {
+    find_near(t, s);
     const auto axpy = surrogate_loops().axpy;
     const TileArea tile = area(t);
     std::size_t depth = 0;
-    for (const Near& near : near_) {
+    for (const Near& near : s.near) {
       if (near.told >= told) break;
       const double factor = weight[near.told];
       if (!(std::fabs(factor) * near.covariance > least)) continue;
-      std::ptrdiff_t& line = line_of_row_[near.line];
+      std::ptrdiff_t& line = s.line_of_row[near.line];
       if (line < 0) {
         line = static_cast<std::ptrdiff_t>(depth);
-        used_[depth] = near.line;
-        std::fill_n(lines_.data() + depth++ * tile_cols, tile_cols, 0.0);
+        s.used[depth] = near.line;
+        std::fill_n(s.lines.data() + depth++ * tile_cols, tile_cols, 0.0);
       }
       axpy(tile_cols, factor, tables_.from(1, told_col_[near.told]) + tile.col,
-           lines_.data() + static_cast<std::size_t>(line) * tile_cols);
+           s.lines.data() + static_cast<std::size_t>(line) * tile_cols);
     }
     for (std::size_t line = 0; line < depth; ++line) {
-      line_of_row_[used_[line]] = -1;
-      const double* along = tables_.from(0, row_of_line_[used_[line]]) + tile.row;
+      s.line_of_row[s.used[line]] = -1;
+      const double* along = tables_.from(0, s.row_of_line[s.used[line]]) + tile.row;
       for (std::size_t r = 0; r < tile_rows; ++r) spread[r * rows_ + line] = static_cast<Number>(along[r]);
     }
     if constexpr (!std::is_same_v<Number, double>) {
-      std::transform(lines_.begin(), lines_.begin() + static_cast<std::ptrdiff_t>(depth * tile_cols), lines.begin(),
+      std::transform(s.lines.begin(), s.lines.begin() + static_cast<std::ptrdiff_t>(depth * tile_cols), lines.begin(),
                      [](double value) { return static_cast<Number>(value); });
     }
     LoopsOf<Number>::multiply(tile_rows, tile_cols, depth, spread.data(), rows_, lines.data(), tile_cols,
                               product.data(), tile_cols);
   }
 
-  void form_mean(std::size_t t) {
-    combine(t, alpha_.data(), alpha_.size(), 0.0, spread_, lines_, block_);
+  void form_mean(std::size_t t, Scratch& scratch) {
+    combine(t, alpha_.data(), alpha_.size(), 0.0, scratch, scratch.spread, scratch.lines, scratch.block);
     const TileArea at = area(t);
     Tile& tile = tiles_[t];
     double low = std::numeric_limits<double>::infinity(), high = -low;
     for (std::size_t r = 0; r < at.rows; ++r) {
       T* row = state_.mean.data() + (at.row + r) * cols_ + at.col;
       for (std::size_t c = 0; c < at.cols; ++c) {
-        row[c] = static_cast<T>(constant_ + block_[r * tile_cols + c]);
+        row[c] = static_cast<T>(constant_ + scratch.block[r * tile_cols + c]);
         low = std::min(low, static_cast<double>(row[c]));
         high = std::max(high, static_cast<double>(row[c]));
       }
@@ -355,16 +375,39 @@ class LazyMaps final : public Maps, public Tiles {
     tile.settled_drift = tile.drift;
   }
 
+  /// All rows of V that a tile sees and has not absorbed.
+  void absorb_rows(std::size_t t, Scratch& scratch) {
+    Tile& tile = tiles_[t];
+    const bool current = deviation_is_current(t);
+    for (std::size_t i = tile.variance_told; !current && i < told_row_.size(); ++i) {
+      if (is_seen(i, t)) absorb_row(t, i, scratch);
+    }
+    tile.variance_told = told_row_.size();
+    if (current) return;
+    const TileArea at = area(t);
+    T variance_high = 0, deviation_high = 0;
+    for (std::size_t r = 0; r < at.rows; ++r) {
+      const std::size_t first = (at.row + r) * cols_ + at.col;
+      LoopsOf<T>::deviation(at.cols, amplitude_, state_.variance.data() + first, state_.deviation.data() + first);
+      for (std::size_t j = first; j < first + at.cols; ++j) {
+        variance_high = std::max(variance_high, state_.variance[j]);
+        deviation_high = std::max(deviation_high, state_.deviation[j]);
+      }
+    }
+    tile.variance_high = static_cast<double>(variance_high);
+    tile.deviation_high = static_cast<double>(deviation_high);
+  }
+
   /// variance -= v^2 for one row of V.
-  void absorb_row(std::size_t t, std::size_t told) {
+  void absorb_row(std::size_t t, std::size_t told, Scratch& scratch) {
     const double* u = inverse_.data() + told * (told + 1) / 2;
     const T* block = nullptr;
     if constexpr (LoopsOf<T>::wide) {
-      combine(t, u, told + 1, left_out, spread_, lines_, block_);
-      block = block_.data();
+      combine(t, u, told + 1, left_out, scratch, scratch.spread, scratch.lines, scratch.block);
+      block = scratch.block.data();
     } else {
-      combine(t, u, told + 1, left_out, narrow_spread_, narrow_lines_, narrow_block_);
-      block = narrow_block_.data();
+      combine(t, u, told + 1, left_out, scratch, scratch.narrow_spread, scratch.narrow_lines, scratch.narrow_block);
+      block = scratch.narrow_block.data();
     }
     const TileArea at = area(t);
     for (std::size_t r = 0; r < at.rows; ++r) {
@@ -390,16 +433,7 @@ class LazyMaps final : public Maps, public Tiles {
   std::array<std::vector<double>, 2> cell_to_tile_;  // covariance at the least distance, (tiles, cells), (cells, tiles)
   std::vector<double> along_, bound_;
 
-  std::size_t near_tile_ = 0, near_told_ = 0, depth_ = 0;
-  std::vector<Near> near_;
-  std::vector<std::ptrdiff_t> line_of_row_;
-  std::vector<std::size_t> row_of_line_, used_;
-  std::vector<double> spread_;
-  std::vector<T> narrow_spread_;
-  std::vector<double> lines_;
-  std::vector<T> narrow_lines_;
-  std::vector<double> block_;
-  std::vector<T> narrow_block_;
+  Scratch scratch_;
 };
 
 }  // namespace probewise

@@ -2,12 +2,17 @@
 #pragma once
 #include <stddef.h>
 
+#include "surrogate/half.hpp"
+
 namespace probewise {
 
 /// Columns of every matrix handed to `multiply` are padded to a multiple of this (two AVX-512 lanes of float32).
 inline constexpr size_t column_padding = 32;
 
 constexpr size_t padded_columns(size_t cols) { return (cols + column_padding - 1) / column_padding * column_padding; }
+
+/// Columns of V that are stored together, see row_store.hpp; a line of them is a multiple of every register.
+inline constexpr size_t column_tile = 128;
 
 /// What `multiply` does with what is already in C.
 enum class Store { set, subtract };
@@ -23,10 +28,13 @@ struct SurrogateLoops {
   void (*multiply_f32)(size_t rows, size_t cols, size_t depth, const float* a, size_t lda, const float* b, size_t ldb,
                        float* c, size_t ldc, Store store);
 
-  /// out[j] -= sum over i of weight[i] * rows[i * stride + j], j < n.
-  void (*subtract_rows_f64)(size_t n, size_t count, const double* weight, const double* rows, size_t stride,
-                            double* out);
-  void (*subtract_rows_f32)(size_t n, size_t count, const double* weight, const float* rows, size_t stride, float* out);
+  /// out[j] -= sum over i < count of weight[i] * rows[i * column_tile + j], j < column_tile.
+  void (*subtract_rows_f64)(size_t count, const double* weight, const double* rows, double* out);
+  void (*subtract_rows_f32)(size_t count, const float* weight, const float* rows, float* out);
+  void (*subtract_rows_f16)(size_t count, const float* weight, const Half* rows, float* out);
+
+  /// out[j] = the nearest to in[j], ties to even, j < n; n is a multiple of 16.
+  void (*to_half)(size_t n, const float* in, Half* out);
 
   /// v[j] *= scale; variance[j] -= v[j]^2; mean[j] += shift * v[j].
   void (*absorb_f64)(size_t n, double scale, double shift, double* v, double* variance, double* mean);

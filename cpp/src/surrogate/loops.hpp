@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <type_traits>
 
@@ -21,12 +22,24 @@ struct LoopsOf {
     }
   }
 
-  static void subtract_rows(std::size_t n, std::size_t count, const double* weight, const T* rows, std::size_t stride,
-                            T* out) {
+  template <class Stored>
+  static void subtract_rows(std::size_t count, const T* weight, const Stored* rows, T* out) {
     if constexpr (wide) {
-      surrogate_loops().subtract_rows_f64(n, count, weight, rows, stride, out);
+      surrogate_loops().subtract_rows_f64(count, weight, rows, out);
+    } else if constexpr (std::is_same_v<Stored, Half>) {
+      surrogate_loops().subtract_rows_f16(count, weight, rows, out);
     } else {
-      surrogate_loops().subtract_rows_f32(n, count, weight, rows, stride, out);
+      surrogate_loops().subtract_rows_f32(count, weight, rows, out);
+    }
+  }
+
+  /// A line of a tile, as it is stored.
+  template <class Stored>
+  static void keep(const T* line, Stored* stored) {
+    if constexpr (std::is_same_v<Stored, Half>) {
+      surrogate_loops().to_half(column_tile, line, stored);
+    } else {
+      std::copy_n(line, column_tile, stored);
     }
   }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "probewise/surrogate/dense.hpp"
+#include "runtime/pool.hpp"
 #include "surrogate/loops.hpp"
 #include "surrogate/maps.hpp"
 
@@ -25,7 +26,13 @@ struct MapState {
   }
 
   void update_deviation(double amplitude) {
-    LoopsOf<T>::deviation(variance.size(), amplitude, variance.data(), deviation.data());
+    constexpr std::size_t piece = 1 << 15;
+    const std::size_t size = variance.size();
+    for_pieces((size + piece - 1) / piece, static_cast<double>(size) / 2e3, [&](std::size_t p) {
+      const std::size_t first = p * piece;
+      LoopsOf<T>::deviation(std::min(piece, size - first), amplitude, variance.data() + first,
+                            deviation.data() + first);
+    });
   }
 
   void remember() {

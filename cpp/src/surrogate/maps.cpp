@@ -33,6 +33,13 @@ Plan plan_for(const Candidates& candidates, Kernel kernel) noexcept {
 
 std::unique_ptr<Maps> make_maps(const Candidates& candidates, Kernel kernel, double alpha, Precision precision,
                                 Plan plan) {
+  if (precision == Precision::float16) {
+    if (plan != Plan::cached) {
+      throw std::invalid_argument(
+          "precision is float16, expected float32 or float64: with a separable kernel on a lattice no V is stored");
+    }
+    return std::make_unique<CachedMaps<float, Half>>(candidates, kernel, alpha);
+  }
   return precision == Precision::float64 ? make<double>(candidates, kernel, alpha, plan)
                                          : make<float>(candidates, kernel, alpha, plan);
 }

@@ -5,6 +5,7 @@
 
 #include "probewise/portable.hpp"
 #include "simd/lanes.hpp"
+#include "surrogate/half_lanes.hpp"
 #include "surrogate/kernel_body.hpp"
 #include "surrogate/level.hpp"
 
@@ -81,33 +82,41 @@ void multiply_f32(size_t rows, size_t cols, size_t depth, const float* a, size_t
   multiply<LaneF32>(rows, cols, depth, a, lda, b, ldb, c, ldc, how);
 }
 
-/// Four rows at a time: one pass over `out` per four rows read, so that memory traffic is that of `rows` alone.
-template <class T>
-PROBEWISE_HD void subtract_rows(size_t n, size_t count, const double* weight, const T* __restrict rows, size_t stride,
-                                T* __restrict out) {
-  size_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    const T w0 = static_cast<T>(weight[i]), w1 = static_cast<T>(weight[i + 1]);
-    const T w2 = static_cast<T>(weight[i + 2]), w3 = static_cast<T>(weight[i + 3]);
-    const T* __restrict a = rows + i * stride;
-    const T* __restrict b = a + stride;
-    const T* __restrict c = b + stride;
-    const T* __restrict d = c + stride;
-    for (size_t j = 0; j < n; ++j) out[j] -= (w0 * a[j] + w1 * b[j]) + (w2 * c[j] + w3 * d[j]);
-  }
-  for (; i < count; ++i) {
-    const T w = static_cast<T>(weight[i]);
-    const T* __restrict a = rows + i * stride;
-    for (size_t j = 0; j < n; ++j) out[j] -= w * a[j];
+/// A run of columns of a tile stays in registers over all rows. One row after another: read by fours, V streams at half
+/// the speed.
+template <class Lane, class T, class Stored>
+PROBEWISE_HD void subtract_rows(size_t count, const T* weight, const Stored* rows, T* out) {
+  constexpr size_t width = lane_bytes / sizeof(T), whole = column_tile / width;
+  constexpr size_t held = lane_bytes == 64 ? whole : whole < 8 ? whole : 8;  // of 32 or of 16 registers
+  for (size_t j = 0; j < column_tile; j += held * width) {
+    Lane sum[held];
+#pragma GCC unroll 16
+    for (size_t k = 0; k < held; ++k) sum[k] = load<Lane>(out + j + k * width);
+    const Stored* row = rows + j;
+    for (size_t i = 0; i < count; ++i, row += column_tile) {
+#pragma GCC unroll 16
+      for (size_t k = 0; k < held; ++k) sum[k] -= weight[i] * widened<Lane>(row + k * width);
+    }
+#pragma GCC unroll 16
+    for (size_t k = 0; k < held; ++k) store(out + j + k * width, sum[k]);
   }
 }
 
-void subtract_rows_f64(size_t n, size_t count, const double* weight, const double* rows, size_t stride, double* out) {
-  subtract_rows(n, count, weight, rows, stride, out);
+void subtract_rows_f64(size_t count, const double* weight, const double* rows, double* out) {
+  subtract_rows<LaneF64>(count, weight, rows, out);
 }
 
-void subtract_rows_f32(size_t n, size_t count, const double* weight, const float* rows, size_t stride, float* out) {
-  subtract_rows(n, count, weight, rows, stride, out);
+void subtract_rows_f32(size_t count, const float* weight, const float* rows, float* out) {
+  subtract_rows<LaneF32>(count, weight, rows, out);
+}
+
+void subtract_rows_f16(size_t count, const float* weight, const Half* rows, float* out) {
+  subtract_rows<LaneF32>(count, weight, rows, out);
+}
+
+void to_half(size_t n, const float* in, Half* out) {
+  constexpr size_t width = lane_bytes / sizeof(float);
+  for (size_t j = 0; j < n; j += width) store(out + j, narrowed(load<LaneF32>(in + j)));
 }
 
 template <class T>
@@ -273,6 +282,8 @@ constexpr SurrogateLoops loops{dot,
                                multiply_f32,
                                subtract_rows_f64,
                                subtract_rows_f32,
+                               subtract_rows_f16,
+                               to_half,
                                absorb_f64,
                                absorb_f32,
                                absorb_product_f64,

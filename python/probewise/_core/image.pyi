@@ -27,6 +27,9 @@ def label_atoms(
     label: npt.NDArray[np.int64],
     share: npt.NDArray[np.float64],
 ) -> None: ...
+def rescaled(
+    yx: npt.NDArray[np.float64], scale: tuple[float, float], shape: tuple[int, ...]
+) -> npt.NDArray[np.float64]: ...
 def judge_columns(
     yx: npt.NDArray[np.float64],
     shape: tuple[int, int],
@@ -57,6 +60,7 @@ def refine_atoms(
     noise: tuple[float, float],
     width_px: float,
     limit_px: float,
+    least_width_px: float,
 ) -> tuple[
     npt.NDArray[np.float64],
     npt.NDArray[np.float64],

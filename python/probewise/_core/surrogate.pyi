@@ -18,7 +18,7 @@ class Engine:
         noise: float,
         mean: float,
         alpha: float,
-        single: bool,
+        precision: str,
         plan: str = "",
     ) -> Engine: ...
     @staticmethod
@@ -30,7 +30,7 @@ class Engine:
         noise: float,
         mean: float,
         alpha: float,
-        single: bool,
+        precision: str,
         plan: str = "",
     ) -> Engine: ...
     def copy(self) -> Engine: ...

@@ -95,6 +95,12 @@ def _threads() -> dict[str, Any]:
     """Who computes with how many threads and whether they spin while they wait, which takes a core from the others."""
     from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
+    from probewise import _core
+
+    try:
+        core: int | str = _core.threads()
+    except ValueError as problem:
+        core = str(problem)
     try:
         networks: int | str = runtime.default_threads()
     except ConfigurationError as problem:
@@ -104,7 +110,7 @@ def _threads() -> dict[str, Any]:
 
     blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    return {"core": 1, "networks": networks, "networks_spin": runtime.SPINS, "blas": blas, "affinity": affinity}
+    return {"core": core, "networks": networks, "networks_spin": runtime.SPINS, "blas": blas, "affinity": affinity}
 
 
 def _disk(directory: Path) -> dict[str, Any]:
@@ -146,8 +152,8 @@ def _problems(findings: dict[str, Any]) -> list[str]:
     problems += [
         f"{name} is missing; type: pip install {name}" for name, found in findings["packages"].items() if not found
     ]
-    if not isinstance(findings["threads"]["networks"], int):
-        problems.append(findings["threads"]["networks"])
+    threads = findings["threads"]
+    problems += [threads[user] for user in ("core", "networks") if not isinstance(threads[user], int)]
     disk = findings["disk"]
     if not disk["writable"]:
         problems.append(f"this folder cannot hold a journal: {disk['problem']}")

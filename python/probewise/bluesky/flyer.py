@@ -49,6 +49,8 @@ class ExperimentFlyer:
         experiment.on("step", lambda step: self._rows.append((step, time.time())))
 
     def stage(self) -> list[Any]:
+        if self._thread is not None:
+            raise InstrumentError(f"{self.name} has flown, expected a flyer for each run")
         return [self]
 
     def unstage(self) -> list[Any]:
@@ -56,11 +58,10 @@ class ExperimentFlyer:
         return [self]
 
     def kickoff(self) -> Status:
-        """Done when folder, journal and instrument are open."""
-        if self._thread is not None:
-            raise InstrumentError(f"{self.name} was kicked off before, expected a flyer for each run")
-        self._thread = threading.Thread(target=self._run, name=f"{self.name} experiment", daemon=True)
-        self._thread.start()
+        """Done when folder, journal and instrument are open. Once more changes nothing: a resumed plan repeats it."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"{self.name} experiment", daemon=True)
+            self._thread.start()
         return self._begun
 
     def complete(self) -> Status:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,27 +32,35 @@ class Cut:
     area_nm2: FloatArray
 
 
-def on_grid(frame: Frame, card: Card) -> Float32Array:
-    """The frame's first channel on the pixel size of a model, (rows, cols) float32.
+def grid_shape(frame: Frame, card: Card) -> tuple[int, int]:
+    """(rows, cols) of a frame on the pixel size of a model.
 
-    raises  ValueError for a non-finite pixel, or pixels outside the card's range
+    raises  ValueError for pixels outside the card's range
+    """
+    wanted, pixel_nm = card.pixel_nm, frame.pixel_nm
+    if wanted is None:
+        return frame.shape
+    if not all(wanted.low * (1 - 1e-6) <= pixel <= wanted.high * (1 + 1e-6) for pixel in pixel_nm):
+        raise ValueError(
+            f"frame has pixels of {pixel_nm} nm, expected {wanted.low:g} to {wanted.high:g} nm for {card.name}"
+        )
+    rows, cols = (
+        max(1, round(count * pixel / wanted.native)) for count, pixel in zip(frame.shape, pixel_nm, strict=True)
+    )
+    return rows, cols
+
+
+def on_grid(frame: Frame, shape: tuple[int, int]) -> Float32Array:
+    """The frame's first channel as (rows, cols) float32 of that shape.
+
+    raises  ValueError for a non-finite pixel
     """
     image = np.ascontiguousarray(frame.image(0))
     if not all_finite(image):
         raise ValueError("frame holds a non-finite pixel, expected finite counts in every pixel")
-    wanted = card.pixel_nm
-    if wanted is None:
+    if shape == image.shape:
         return image
-    if not all(wanted.low * (1 - 1e-6) <= pixel <= wanted.high * (1 + 1e-6) for pixel in frame.pixel_nm):
-        raise ValueError(
-            f"frame has pixels of {frame.pixel_nm} nm, expected {wanted.low:g} to {wanted.high:g} nm for {card.name}"
-        )
-    rows, cols = (
-        max(1, round(count * pixel / wanted.native)) for count, pixel in zip(image.shape, frame.pixel_nm, strict=True)
-    )
-    if (rows, cols) == image.shape:
-        return image
-    out = np.empty((rows, cols), dtype=np.float32)
+    out = np.empty(shape, dtype=np.float32)
     _image.resample(image, out)
     return out
 
@@ -77,9 +86,9 @@ def window_px(card: Card) -> int:
 def cut_windows(frame: Frame, card: Card, step_px: int | None, cells: int) -> Cut:
     """Windows from edge to edge at about `step_px` of the network's pixels, half a window where that is None.
 
-    raises  ValueError for a frame that `on_grid` refuses, or that is smaller than a window
+    raises  ValueError for a frame that `on_grid` or `grid_shape` refuses, or that is smaller than a window
     """
-    image = on_grid(frame, card)
+    image = on_grid(frame, grid_shape(frame, card))
     window = window_px(card)
     corners = evenly_spread(image.shape, window, max(1, window // 2) if step_px is None else step_px)
     if card.normalisation == "spectrum":
@@ -97,21 +106,44 @@ def cut_windows(frame: Frame, card: Card, step_px: int | None, cells: int) -> Cu
 def cut_about_atoms(frame: Frame, card: Card, look: Callable[[Frame], Atoms], cells: int) -> Cut:
     """Patches about atoms, in the middle of a pixel of the network each; those that leave the frame are left out.
 
-    look    finds the atoms of a frame, in its pixels
-    raises  ValueError for a frame that `on_grid` refuses
+    look    finds the atoms of a frame, in its pixels; where its network was shown just what the encoder is, the
+            patches are cut out of that
+    raises  ValueError for a frame that `on_grid` or `grid_shape` refuses
     """
-    image = scaled(on_grid(frame, card), card.normalisation)
-    side = card.input.patch_px or 0
+    grid, shape = grid_shape(frame, card), frame.shape
     atoms = look(frame)
-    fractions = (atoms.yx + 0.5) / np.array(frame.shape, dtype=np.float64)
-    grid = np.array(image.shape, dtype=np.float64)
+    shown = atoms.shown
+    if shown is not None and shown.image.shape == grid and shown.normalisation == card.normalisation:
+        image = shown.image
+    else:
+        image = scaled(on_grid(frame, grid), card.normalisation)
+    side = card.input.patch_px or 0
     patches = np.empty((len(atoms), side, side), dtype=np.float32)
     kept = np.empty(len(atoms), dtype=np.int64)
-    count = _image.extract_patches(image, fractions * grid - 0.5, True, False, patches, kept)
+    scale = (grid[0] / shape[0], grid[1] / shape[1])
+    centres = _image.rescaled(atoms.yx, scale, grid)
+    count = _image.extract_patches(image, centres, True, False, patches, kept)
     kept = kept[:count]
-    margin = side / 2 / grid
-    edges = np.linspace(0, 1, cells + 1)
-    reach = np.maximum(np.minimum(edges[1:, None], 1 - margin) - np.maximum(edges[:-1, None], margin), 0)
-    reach_nm = reach * np.array(frame.shape) * np.array(frame.pixel_nm)
-    area = np.outer(reach_nm[:, 0], reach_nm[:, 1]).ravel()
-    return Cut(patches[:count], fractions[kept], atoms.label[kept], area)
+    return Cut(
+        patches[:count],
+        (atoms.yx[kept] + 0.5) / np.array(shape, dtype=np.float64),
+        atoms.label[kept],
+        _reached_nm2(shape, frame.pixel_nm, side, grid, cells),
+    )
+
+
+@lru_cache(maxsize=8)  # the frames of a run are alike
+def _reached_nm2(
+    shape: tuple[int, int], pixel_nm: tuple[float, float], side: int, grid: tuple[int, int], cells: int
+) -> FloatArray:
+    """(cells * cells,) area of each cell of a frame in which the middle of a patch can lie that is `side` pixels of the
+    grid wide; read-only.
+    """
+    reach = []
+    for length, pixel, count in zip(shape, pixel_nm, grid, strict=True):
+        margin = side / 2 / count
+        ends = ((max(k / cells, margin), min((k + 1) / cells, 1 - margin)) for k in range(cells))
+        reach.append([max(high - low, 0.0) * length * pixel for low, high in ends])
+    area: FloatArray = np.outer(reach[0], reach[1]).ravel()
+    area.flags.writeable = False
+    return area

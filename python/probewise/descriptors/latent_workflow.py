@@ -139,7 +139,7 @@ class LatentWorkflow:
             cut = cut_windows(frame, card, self._step, self._cells)
         else:
             cut = cut_about_atoms(frame, card, self._look, self._cells)
-        found = self.describe_patches(cut.patches, cut.centre_yx, label=cut.label, area_nm2=cut.area_nm2)
+        found = self._described(cut.patches, cut.centre_yx, cut.label, cut.area_nm2)
         return replace(found, notices=notices) if notices else found
 
     def describe_patches(
@@ -167,12 +167,17 @@ class LatentWorkflow:
         kinds = np.zeros(len(patches), dtype=np.int64) if label is None else np.asarray(label)
         if kinds.shape != (len(patches),) or kinds.dtype.kind not in "iu":
             raise ValueError(f"label is {kinds.dtype} of shape {kinds.shape}, expected integers ({len(patches)},)")
+        return self._described(patches, centres, kinds.astype(np.int64, copy=False), area)
+
+    def _described(
+        self, patches: Float32Array, centres: FloatArray, kinds: IntArray, area_nm2: FloatArray
+    ) -> Description:
         latents = self._encoder_of()(patches)
         features = np.concatenate([latents.angle[:, None], latents.shift, latents.z], axis=1)
-        extra = {_LABEL: kinds.astype(np.float64), _AREA: area}
+        extra = {_LABEL: kinds.astype(np.float64), _AREA: area_nm2}
         if self._layout_of().rotation != "none":
             extra[DISCORD] = _descriptors.discord(
-                centres, kinds.astype(np.int64, copy=False), angle_terms(latents.angle, self._symmetry), _NEIGHBOURS
+                centres, kinds, angle_terms(latents.angle, self._symmetry), _NEIGHBOURS
             )
         return Description(features, centres, extra)
 
@@ -240,23 +245,24 @@ class LatentWorkflow:
         centres = (np.stack([row, col], axis=1) + 0.5) / self._cells
         area = description.extra[_AREA]
         reached = area > 0
-        return self._per_area(self._counts(description)[reached] / area[reached]), centres[reached]
+        cell = np.minimum((self._counted(description) * self._cells).astype(np.int64), self._cells - 1)
+        counts = np.bincount(cell[:, 0] * self._cells + cell[:, 1], minlength=self._cells**2)
+        return self._per_area(counts[reached] / area[reached]), centres[reached]
 
     def value(self, description: Description) -> float:
         """Value of the site, see the class; NaN where a mean is over no patch."""
         self._fit_of()
         if self._follower.name not in COUNTED:
             return mean_of_finite(self._follower.values(self.values(description)))
-        whole = self._counts(description).sum(keepdims=True) / description.extra[_AREA].sum()
-        return float(self._per_area(whole)[0])
+        counted = np.array([len(self._counted(description)) / sum(description.extra[_AREA].tolist())])
+        return float(self._per_area(counted)[0])
 
-    def _counts(self, description: Description) -> IntArray:
-        """(cells * cells,) patches, or those beyond the limit, in each part of the frame."""
+    def _counted(self, description: Description) -> FloatArray:
+        """(n, 2) places of all patches, or of those beyond the limit."""
         centres = description.centre_yx
-        cell = np.minimum((centres * self._cells).astype(np.int64), self._cells - 1) @ np.array([self._cells, 1])
         if self._follower.name == OUTLIER and len(centres):
-            cell = cell[self.residual(description) > self._beyond]
-        return np.bincount(cell, minlength=self._cells**2)
+            return centres[self.residual(description) > self._beyond]
+        return centres
 
     def _per_area(self, density: FloatArray) -> FloatArray:
         if self._follower.name == OUTLIER:  # many are high, whatever the skewness of the sites' means

@@ -180,7 +180,8 @@ class Unmixing(Shown):
         model = NMF(self.components, init="nndsvda", solver="cd", tol=1e-4, max_iter=300, random_state=self.seed)
         # Spectra cut at their noise floor are nearly empty; a sparse matrix then makes a fit several times quicker.
         table = csr_matrix(rows) if np.count_nonzero(rows) < _SPARSE_BELOW * rows.size else rows
-        with warnings.catch_warnings(record=True) as caught:
+        # The error of an exact fit, a difference of large numbers, may come out below zero before its root is taken.
+        with warnings.catch_warnings(record=True) as caught, np.errstate(invalid="ignore"):
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(table)
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):

@@ -15,6 +15,7 @@ def cross_checks(configuration: Configuration) -> Iterator[str]:
     yield from _component(configuration)
     yield from _descriptor(configuration)
     yield from _drift(configuration)
+    yield from _surrogate(configuration)
     if configuration.run.replay:
         yield from _replay(configuration)
     else:
@@ -96,6 +97,16 @@ def _descriptor(c: Configuration) -> Iterator[str]:
         )
     if table.step_px is not None and table.workflow == "dcnn":
         yield f"descriptor.step_px is {table.step_px} with descriptor.workflow 'dcnn', which has no windows"
+
+
+def _surrogate(c: Configuration) -> Iterator[str]:
+    table = c.surrogate
+    separable = table.kernel == "rbf" or table.kernel.startswith("product-")
+    if table.precision == "float16" and separable and c.sites.list is None:
+        yield (
+            f"surrogate.precision is 'float16' with surrogate.kernel {table.kernel!r}, expected float32 or float64: on "
+            f"a lattice of sites this kernel stores nothing that could be kept so"
+        )
 
 
 def _geometry(c: Configuration) -> Iterator[str]:

@@ -169,7 +169,7 @@ class SurrogateTable(Table):
     noise: Positive = 1e-2
     fit_every: Count = 10
     fit_delay: Annotated[int, Field(ge=0, le=100)] = 2
-    precision: Literal["float64", "float32"] = "float64"
+    precision: Literal["float64", "float32", "float16"] = "float64"
     refine: Annotated[int, Field(ge=1, le=16)] | None = None
 
 

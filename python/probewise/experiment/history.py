@@ -114,9 +114,14 @@ class History:
         return self.survey_electrons + scanned
 
     @property
+    def steps_ns(self) -> int:
+        """Beam time of the steps, over which `elapsed_ns` runs too."""
+        return sum(step.duration_ns for step in self.steps)
+
+    @property
     def beam_ns(self) -> int:
-        visits_ns = sum(visit.duration_ns for visit in self.visits)
-        return self.survey_ns + visits_ns + sum(step.duration_ns for step in self.steps)
+        """Of committed frames, the survey and visits of a reference patch included."""
+        return self.survey_ns + self.steps_ns + sum(visit.duration_ns for visit in self.visits)
 
     @property
     def elapsed_ns(self) -> int:

@@ -243,6 +243,12 @@ def check_limits(scan: Scan, channels: Sequence[str], fov_nm: float, limits: Lim
         raise ConfigurationError(
             f"{settings.dwell} is {dwell}, expected {limits.dwell_min_ns} .. {limits.dwell_max_ns} on this instrument"
         )
+    if dwell % limits.dwell_step_ns:
+        below = dwell // limits.dwell_step_ns * limits.dwell_step_ns
+        raise ConfigurationError(
+            f"{settings.dwell} is {dwell}, expected a multiple of {limits.dwell_step_ns} on this instrument, "
+            f"such as {below} or {below + limits.dwell_step_ns}"
+        )
     if fov_nm > limits.max_fov_nm:
         raise ConfigurationError(
             f"{settings.side} gives a field of {fov_nm:g} nm, expected at most {limits.max_fov_nm:g} on this instrument"

@@ -91,7 +91,7 @@ def summarise(
         time_s={
             "wall": wall_s,
             "beam": history.beam_ns * 1e-9,
-            "beam_duty": history.beam_ns * 1e-9 / wall_s if _real_clock(configuration) and wall_s > 0 else None,
+            "beam_duty": history.steps_ns * 1e-9 / wall_s if _real_clock(configuration) and wall_s > 0 else None,
         },
         latency_ms=latency([step.timings_ms for step in history.steps]),
         models=models,

@@ -26,12 +26,12 @@ def stand_out(image: Float32Array, yx: FloatArray, pixel_nm: tuple[float, float]
     pixel_nm  (y, x)
     returns   (n,)
     """
-    from scipy.ndimage import gaussian_filter
-
     width = [COLUMN_NM / size for size in pixel_nm]
     cover = len(yx) * math.pi * 4 * width[0] * width[1]
     if not 0 < cover < _SPARSE * image.size:
         return np.ones(len(yx), dtype=bool)
+    from scipy.ndimage import gaussian_filter
+
     response = gaussian_filter(image, width) - gaussian_filter(image, [2 * one for one in width])
     middle = np.median(response)
     deviation = np.median(np.abs(response - middle)) / 0.6745

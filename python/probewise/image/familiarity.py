@@ -68,27 +68,27 @@ def atom_statistics(
     answer = [
         math.log(doubt + 1e-3),
         math.log(len(yx) / scaled.size),
-        float(score.mean()),
+        float(np.add.reduce(score)) / len(score),
         math.log(1.001 - certainty),
         math.asinh((height - mean) / deviation),
     ]
     nearest = max(near[0], 1e-3)
     spread = math.log((high - low) / nearest + 0.02)
     lattice = [math.log(nearest), spread, *(math.log(max(one, 1e-3) / nearest) for one in near[1:])]
-    share = np.bincount(label, minlength=len(names)) / len(yx)
-    values = np.array([*image, *answer, *lattice, *share.tolist()])
+    share = [count / len(yx) for count in np.bincount(label, minlength=len(names)).tolist()]
+    values = np.array([*image, *answer, *lattice, *share])
     group = _family(names, share)
     scattered = len(yx) < _LATTICE_ATOMS or spread > _LATTICE_SPREAD
     return Statistics(f"{SCATTERED} {group}" if scattered else group, values)
 
 
-def _family(names: Sequence[str], share: FloatArray) -> str:
+def _family(names: Sequence[str], share: Sequence[float]) -> str:
     """The commonest first word of a class: a perovskite's A and B, or metal and chalcogen, are about as many."""
-    words = [name.split()[0] for name in names]
-    total = dict.fromkeys(words, 0.0)
-    for word, part in zip(words, share, strict=True):
-        total[word] += float(part)
-    return max(total, key=lambda word: total[word])
+    total: dict[str, float] = {}
+    for name, part in zip(names, share, strict=True):
+        word = name.partition(" ")[0]
+        total[word] = total.get(word, 0.0) + part
+    return max(total, key=total.__getitem__)
 
 
 def _of_input(scaled: Float32Array, zoom: float) -> tuple[list[float], float, float]:
@@ -113,13 +113,18 @@ class HomeFrames:
             self.rate = float(table["rate"])
             self._few = frozenset(str(name) for name in table["few"])
             self._groups = {
-                str(name): (np.array(one["mean"]), _unpacked(one["whitening"]), float(one["limit"]))
+                str(name): (
+                    names_of(self._classes, str(name)),
+                    np.array(one["mean"]),
+                    _unpacked(one["whitening"]),
+                    float(one["limit"]),
+                )
                 for name, one in table["groups"].items()
             }
         except (KeyError, TypeError, ValueError) as problem:
             raise ValueError(f"ood is no table of home frames ({problem!r}), expected what fit_home makes") from problem
-        for name, (mean, whitening, limit) in self._groups.items():
-            length = len(names_of(self._classes, name))
+        for name, (names, mean, whitening, limit) in self._groups.items():
+            length = len(names)
             if mean.shape != (length,) or len(whitening) != length or not limit > 0:
                 raise ValueError(
                     f"ood.groups.{name} has {len(mean)} means, {len(whitening)} rows and the limit {limit}, expected "
@@ -133,12 +138,11 @@ class HomeFrames:
             if frame.group in self._few:
                 return None
             return Familiarity(float("inf"), self.rate, f"most atoms are taken for {frame.group}")
-        mean, whitening, limit = known
+        names, mean, whitening, limit = known
         off = frame.values - mean
         white = whitening @ off
         worst = int((off * (white @ whitening)).argmax())
-        name = names_of(self._classes, frame.group)[worst]
-        reason = f"{name} is {frame.values[worst]:.3g}, {mean[worst]:.3g} in frames of {frame.group}"
+        reason = f"{names[worst]} is {frame.values[worst]:.3g}, {mean[worst]:.3g} in frames of {frame.group}"
         return Familiarity(math.sqrt(float(white @ white)) / limit, self.rate, reason)
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from probewise._core import image as _image
 from probewise.errors import ConfigurationError, ModelError
 from probewise.image.atoms import class_shares, find_atoms
 from probewise.image.column_test import VACANCY, host_columns, labels_by_amplitude
 from probewise.image.contrast import stand_out
 from probewise.image.familiarity import Statistics, atom_statistics, home_of
 from probewise.image.network import Pixel, activated, counts_of, native_shape, normalised, resample
-from probewise.image.refinement import refine_atoms
+from probewise.image.refinement import AMPLITUDE_PX, POSITION_PX, refine_atoms
 from probewise.inference import Card, Model, load_model
-from probewise.types import Atoms, BoolArray, Familiarity, Float32Array, FloatArray, Frame
+from probewise.types import Atoms, BoolArray, Familiarity, Float32Array, FloatArray, Frame, NetworkInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,7 @@ class AtomFinder:
         maps = self._maps(scaled, counts.shape)
         atoms, share = self._found(maps)
         familiarity = self._judge(scaled, maps, atoms)
-        yx, label, score = _clamp((atoms.yx + 0.5) * maps.scale - 0.5, counts.shape), atoms.label, atoms.score
+        yx, label, score = _image.rescaled(atoms.yx, maps.scale, counts.shape), atoms.label, atoms.score
         names, native = self.card.classes, self.card.pixel_nm
         size = pixel if pixel is not None or native is None else (native.native, native.native)
         dropped = 0
@@ -123,14 +124,15 @@ class AtomFinder:
         tested = self.test_amplitudes and share is not None and host_columns(label, names)
         relabelled = None
         if (self.refine and len(yx)) or tested:
-            fitted = refine_atoms(counts, yx)
+            fitted = refine_atoms(counts, yx, least_width_px=POSITION_PX if self.refine else AMPLITUDE_PX)
             if tested and share is not None:
                 before, label = label, labels_by_amplitude(yx, label, share, fitted, counts.shape, names)
                 relabelled = label != before
             if self.refine:
                 nothing = self._is_vacancy[label]  # there is nothing to be fitted to
-                yx = np.where(nothing[:, None], yx, _clamp(fitted.yx, counts.shape))
-        return Atoms(yx, label, score, names, familiarity, relabelled, dropped)
+                yx = np.where(nothing[:, None], yx, _image.rescaled(fitted.yx, (1.0, 1.0), counts.shape))
+        shown = NetworkInput(scaled, self.card.normalisation)
+        return Atoms(yx, label, score, names, familiarity, relabelled, dropped, shown)
 
     def maps(self, image: Float32Array | Frame, *, pixel_nm: Pixel | None = None) -> AtomMaps:
         """Mean and deviation of the probability maps; arguments and errors as of the call."""
@@ -210,8 +212,3 @@ class AtomFinder:
             rows, cols = (-(-n // output.stride) for n in rows_cols)
             probabilities.append(values[:, :rows, :cols])
         return probabilities
-
-
-def _clamp(yx: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """Within the outer edges: the last pixel of a coarser grid reaches a little over them."""
-    return np.minimum(np.maximum(yx, -0.5), (shape[0] - 0.5, shape[1] - 0.5))

@@ -40,7 +40,7 @@ def resample(image: Float32Array, shape: tuple[int, int], out: Float32Array | No
     Along each axis the exact mean over a new pixel where it shrinks, linear interpolation between pixel centres
     (clamped at the edges) where it grows: old coordinate = (new + 0.5) * old length / new length - 0.5.
 
-    image    (rows, cols) float32, C-contiguous
+    image    (rows, cols) float32, C-contiguous, finite
     shape    (rows, cols) of the result, each at least 1
     out      of that shape, float32
     raises   TypeError, ValueError for a wrong array or shape, or `out` overlapping

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from probewise._core import image as _image
 from probewise.types import BoolArray, Float32Array, FloatArray
 
+# Least widths that an image may be averaged down to. A column's squared width then grows by 1/12 of a squared pixel,
+# and with half of it the relative error of an amplitude: by 2 % at 1.5 pixels, 3 % at 1.1. Columns at 8 standard
+# errors that were averaged from 2.9 to 1.45 pixels kept all but 2 of 12,176 labels.
+POSITION_PX, AMPLITUDE_PX = 1.5, 1.1
+
 
 @dataclass(frozen=True, slots=True)
 class PixelNoise:
@@ -64,6 +69,7 @@ def refine_atoms(
     noise: PixelNoise | None = None,
     width_px: float | None = None,
     limit_px: float | None = None,
+    least_width_px: float = POSITION_PX,
 ) -> RefinedAtoms:
     """Fit all atoms of an image together: Gaussian columns of one width on a smooth background.
 
@@ -75,13 +81,15 @@ def refine_atoms(
     noise     None: `estimate_noise`
     width_px  start of the width; None: from the mean profile of the atoms
     limit_px  farthest move; None: a third of the median distance to the nearest neighbour, or the width for one atom
+    least_width_px  the image is averaged down by a whole number of pixels while its columns stay this wide; they, and
+              their amplitudes, are then those of the means
     raises    TypeError, ValueError for a wrong array, a start outside the image, or a number that is not positive
     """
-    for name, value in (("width_px", width_px), ("limit_px", limit_px)):
+    for name, value in (("width_px", width_px), ("limit_px", limit_px), ("least_width_px", least_width_px)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}, expected a positive number of pixels")
     by = estimate_noise(image) if noise is None else noise
     if not (math.isfinite(by.constant) and math.isfinite(by.slope) and by.slope >= 0):
         raise ValueError(f"noise is {by}, expected finite numbers and a slope of at least 0")
-    found = _image.refine_atoms(image, yx, (by.constant, by.slope), width_px or 0.0, limit_px or 0.0)
+    found = _image.refine_atoms(image, yx, (by.constant, by.slope), width_px or 0.0, limit_px or 0.0, least_width_px)
     return RefinedAtoms(*found, by)

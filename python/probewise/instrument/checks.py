@@ -100,7 +100,11 @@ def _check_dwell(least: int, most: int, step_breaker: int | None, limits: Limits
             f"expected {limits.dwell_min_ns} to {limits.dwell_max_ns}"
         )
     if step_breaker is not None:
-        raise ConfigurationError(f"dwell_ns is {step_breaker}, expected a multiple of {limits.dwell_step_ns}")
+        below = step_breaker // limits.dwell_step_ns * limits.dwell_step_ns
+        raise ConfigurationError(
+            f"dwell_ns is {step_breaker}, expected a multiple of {limits.dwell_step_ns} "
+            f"such as {below} or {below + limits.dwell_step_ns}"
+        )
 
 
 def _check_raster(roi: RasterROI, limits: Limits) -> None:

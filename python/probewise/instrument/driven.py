@@ -70,9 +70,12 @@ class DrivenInstrument:
             raise ScanError(f"scan {armed.sequence} is not being scanned: start it first, or it was read or aborted")
         samples = armed.scan.shape[0] * armed.scan.shape[1] if isinstance(armed.scan, RasterROI) else len(armed.scan.yx)
         expected = (len(armed.channels), samples)
-        if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous:
+        usable = out.flags.c_contiguous and out.flags.writeable
+        if out.shape != expected or out.dtype != np.float32 or not usable:
             self.abort()
-            raise ValueError(f"out is a {out.dtype} array of shape {out.shape}, expected contiguous float32 {expected}")
+            raise ValueError(
+                f"out is a {out.dtype} array of shape {out.shape}, expected contiguous writeable float32 {expected}"
+            )
         with _errors():
             gave = self._driver.read_into(out, timeout_s)
         try:

@@ -61,6 +61,7 @@ def main() -> int:
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the controller
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    take_precedence()
     order = json.loads(sys.stdin.readline())
     sys.path[:] = order["path"]
     place = place_of(order["uri"])
@@ -113,7 +114,6 @@ def _serve(order: dict[str, Any], place: Place, state: State) -> int:
         number = getattr(signal, name, None)
         if number is not None:
             signal.signal(number, lambda number, frame: server.stop(f"signal {number}"))
-    take_precedence()
     _say({"facts": facts})
     server.run()
     if server.left_well:

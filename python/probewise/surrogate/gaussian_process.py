@@ -29,7 +29,9 @@ class GaussianProcess(Shown):
     noise        sigma_n^2, in squared units of the values, may be 0
     mean         prior mean, a constant
     alpha        shape of the rq kernel (large: tends to rbf); the others ignore it
-    precision    "float64", or "float32" for V, products and maps; factor and solves are always float64
+    precision    "float64", or "float32" for V, products and maps; "float16" stores V so and does the rest in float32,
+                 only where V is stored: with noise / variance of 1e-2 and above mean and std are then within 3e-2 and
+                 1e-2 of amplitude plus largest value. Factor and solves are always float64
     device       "cpu"; "cuda" or "cuda:N" keeps the maps on a device (factor and solves stay with the host); "auto" is
                  the CPU: from how many candidates a device pays has not been measured
     raises       ValueError or TypeError naming the argument, ConfigurationError for a device that is not there
@@ -54,13 +56,12 @@ class GaussianProcess(Shown):
         noise: float = 1e-2,
         mean: float = 0.0,
         alpha: float = 1.0,
-        precision: Literal["float64", "float32"] = "float64",
+        precision: Literal["float64", "float32", "float16"] = "float64",
         device: str = "cpu",
     ) -> None:
-        if precision not in ("float64", "float32"):
-            raise ValueError(f"precision is {precision!r}, expected 'float64' or 'float32'")
+        if precision not in ("float64", "float32", "float16"):
+            raise ValueError(f"precision is {precision!r}, expected 'float64', 'float32' or 'float16'")
         taken = choose_device("cpu" if parse_device(device) == "auto" else device)
-        single = precision == "float32"
         if isinstance(candidates, Lattice):
             axes = 2
         else:
@@ -75,7 +76,7 @@ class GaussianProcess(Shown):
         shape = _number("alpha", alpha)
 
         def make(engine: Any, *where: int) -> Any:
-            settings = (kernel, scales, *numbers, shape, single, *where)
+            settings = (kernel, scales, *numbers, shape, precision, *where)
             if isinstance(candidates, Lattice):
                 return engine.lattice(*candidates.shape, *candidates.spacing, *settings)
             return engine.points(candidates, *settings)

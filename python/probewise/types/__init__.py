@@ -16,6 +16,7 @@ from probewise.types.found import Atoms as Atoms
 from probewise.types.found import Description as Description
 from probewise.types.found import Familiarity as Familiarity
 from probewise.types.found import Latents as Latents
+from probewise.types.found import NetworkInput as NetworkInput
 from probewise.types.found import Segments as Segments
 from probewise.types.instruments import Armed as Armed
 from probewise.types.instruments import Capability as Capability

@@ -46,6 +46,18 @@ class Familiarity:
 
 
 @dataclass(frozen=True, eq=False)
+class NetworkInput:
+    """A frame as a network was shown it.
+
+    image          (rows, cols) float32 on the network's pixel grid, over the same area as the frame, edge to edge
+    normalisation  of the intensities, by the name in the network's card
+    """
+
+    image: Float32Array
+    normalisation: str
+
+
+@dataclass(frozen=True, eq=False)
 class Atoms:
     """Atom columns found in one image.
 
@@ -57,6 +69,7 @@ class Atoms:
                  with too few of them
     relabelled   (n,) bool, where the amplitudes in the frame changed the network's label; None: they were not asked
     dropped      how many more the network had found that do not stand out of a bare film's grain
+    shown        what the network looked at; None where the maps were given
     """
 
     yx: FloatArray
@@ -66,6 +79,7 @@ class Atoms:
     familiarity: Familiarity | None = None
     relabelled: BoolArray | None = None
     dropped: int = 0
+    shown: NetworkInput | None = None
 
     def __len__(self) -> int:
         return len(self.yx)

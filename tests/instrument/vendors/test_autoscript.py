@@ -3,15 +3,18 @@ import time
 
 import numpy as np
 import pytest
+from serving import TOKEN, serving
 
 from instrument.vendors import autoscript as fake
 from instrument.vendors.column import Column
 from probewise.errors import ConfigurationError, InstrumentError, ScanError
-from probewise.instrument import open_instrument, session
+from probewise.instrument import from_driver, open_instrument, session
 from probewise.instrument.conformance import check
 from probewise.instrument.conformance.__main__ import main
 from probewise.instrument.vendors import open_autoscript
 from probewise.types import Context, RasterROI
+from probewise_agent.autoscript import open_driver
+from probewise_agent.client import RemoteDriver
 
 FOV_NM = 200.0
 FLYBACK_NS = 20_000
@@ -197,3 +200,11 @@ def test_a_running_scan_is_not_armed_over(opened):
     opened.read_into(armed, out, timeout_s=5.0)
     with pytest.raises(ScanError, match="it was read or aborted"):
         opened.read_into(armed, out, timeout_s=5.0)
+
+
+def test_it_passes_the_suite_through_the_agent(shared, column):
+    some = ["site field", "rotation", "buffer", "wrong buffers", "NaN refused", "abort before the read", "late frames"]
+    with serving(open_driver(**{name: str(value) for name, value in OPTIONS.items()})) as (address, _, _):
+        results = check(from_driver(RemoteDriver(address, TOKEN)), fov_nm=FOV_NM, only=some, beam=lambda: column.beam)
+    assert {r.name: r.outcome for r in results} == dict.fromkeys(["describe", "blanker", "close", *some], "passed")
+    assert column.beam == "blanked"

@@ -25,4 +25,9 @@ void find_atoms(Image2d<const float> probability, float threshold, std::int64_t 
 void label_atoms(std::span<const double> yx, const float* maps, std::size_t classes, std::ptrdiff_t rows,
                  std::ptrdiff_t cols, double stride, std::span<std::int64_t> label, std::span<double> share);
 
+/// out (n, 2) = the points `yx` on a grid of rows x cols pixels over the same area, `scale` times as many along each
+/// axis; no farther than its outer edges, which the last pixel of a coarser grid may reach over.
+void rescale_points(std::span<const double> yx, const double (&scale)[2], std::ptrdiff_t rows, std::ptrdiff_t cols,
+                    std::span<double> out);
+
 }  // namespace probewise

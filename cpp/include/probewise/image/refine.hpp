@@ -23,6 +23,7 @@ struct RefineSettings {
   double width_px = 0;  ///< start of the Gaussian width shared by all atoms; 0: from the mean profile of the atoms
   double limit_px = 0;  ///< farthest move of an atom; 0: a third of the median distance to the nearest neighbour, or
                         ///< the width when all points are one
+  double least_width_px = 1.5;  ///< the image is averaged down while its columns stay this wide
 };
 
 struct RefinedAtoms {
@@ -36,7 +37,7 @@ struct RefinedAtoms {
 /// positions, amplitudes, width and background together, so that each atom is fitted beside its neighbours. Pixels
 /// weigh 1 / variance of the fitted counts, renewed in every round. Gauss-Newton; each step by conjugate gradients
 /// preconditioned with the 3 x 3 block of each atom, so that no matrix is stored. Wide columns are fitted to an image
-/// averaged down to a width of 1.5 to 3 pixels.
+/// averaged down.
 /// Throws std::invalid_argument when a pixel is not finite, the image is below 3 x 3 pixels, or a start lies outside
 /// it.
 RefinedAtoms refine_atoms(Image2d<const float> image, std::span<const double> yx, const RefineSettings& settings);

@@ -29,6 +29,8 @@ class Factor {
   void multiply(std::span<const double> x, std::span<double> out) const;
 
  private:
+  const double* entries(std::size_t i) const noexcept { return entries_.data() + i * (i + 1) / 2; }
+
   std::vector<double> entries_;
   std::size_t size_ = 0;
 };

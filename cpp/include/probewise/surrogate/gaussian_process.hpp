@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,8 +19,12 @@ namespace probewise {
 class Maps;
 class Tiles;
 
-/// Of the rows of V, the products and the maps; factor and solves are float64 always.
-enum class Precision { float32, float64 };
+/// Of the rows of V, the products and the maps; factor and solves are float64 always. float16 stores V so, on the
+/// cached plan alone; products and maps are float32.
+enum class Precision { float16, float32, float64 };
+
+/// Throws std::invalid_argument when `name` is none of them.
+Precision parse_precision(std::string_view name);
 
 /// separable: a lattice and a separable kernel; a row of V is one small matrix product and is never stored.
 /// cached: V is kept, (n, candidates).
@@ -106,8 +111,9 @@ class GaussianProcess {
   double alpha() const noexcept { return alpha_; }
 
   /// How far the maps have been found off at a candidate about to be told, by what the factor says of it: the mean in
-  /// units of amplitude and values, the variance in units of the prior's. Past 1e-8 (float32: 1e-3) they are rebuilt,
-  /// if the told values have grown by half since the last time. The lazy plan forms its maps anew and has none.
+  /// units of amplitude and values, the variance in units of the prior's. Past 1e-8 (float32: 1e-3, float16: 1e-2) they
+  /// are rebuilt, if the told values have grown by half since the last time. The lazy plan forms its maps anew and has
+  /// none.
   double drift() const noexcept { return drift_; }
   std::size_t rebuilds() const noexcept { return rebuilds_; }
 

@@ -28,7 +28,7 @@ class Likelihood {
   Kernel kernel_;
   double alpha_;
   std::vector<double> points_, residuals_, noise_;  // points axis by axis
-  std::vector<double> scaled_, covariance_, slope_, factor_, inverse_, scratch_, solution_, weight_;
+  std::vector<double> scaled_, covariance_, slope_, factor_, inverse_, scratch_, solution_, of_row_;
 };
 
 }  // namespace probewise

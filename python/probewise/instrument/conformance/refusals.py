@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from probewise.instrument.conformance.result import Failed, NotApplicable
+from probewise.instrument.conformance.result import Failed, NotApplicable, said
 from probewise.instrument.conformance.subject import SCAN_REFUSED, Subject, refused
 from probewise.types import Capability, Context, ScanPath
 
@@ -32,6 +32,10 @@ def buffers(subject: Subject) -> str:
         subject.start(armed)
         refused(lambda: subject.read(armed, out), f"read_into with {what}", SCAN_REFUSED, "done")  # noqa: B023
         subject.recover()
+        try:
+            subject.take(subject.arm(subject.small()))
+        except Exception as error:
+            raise Failed(f"after read_into with {what} a frame raises {said(error)}, expected one as before") from error
     return f"{len(wrong)} refused"
 
 
@@ -141,13 +145,13 @@ def unclaimed(subject: Subject) -> str:
         mixed = path([(0.2, 0.7), (0.5, 0.5)], dwell_ns)
         mixed.dwell_ns[1] = subject.dwell_ns(2.0 * dwell_ns)
         requests["two dwells without POINT_DWELL"] = lambda: subject.arm(mixed)
-    said = _unmoved(subject, requests) if requests else ""
+    sentence = _unmoved(subject, requests) if requests else ""
     if Capability.BLANK not in has:
         kinds = (ValueError, TypeError, Exception)
-        said = refused(lambda: subject.instrument.blank(True), "blank(True) without BLANK", kinds, "done")
-    if not said:
+        sentence = refused(lambda: subject.instrument.blank(True), "blank(True) without BLANK", kinds, "done")
+    if not sentence:
         raise NotApplicable("everything that the verbs can ask for is claimed")
-    return said
+    return sentence
 
 
 def path(yx: list[tuple[float, float]] | np.ndarray[Any, Any], dwell_ns: int) -> ScanPath:
