@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "arrays.hpp"
 #include "probewise/instrument/microscope.hpp"
@@ -192,6 +193,11 @@ void bind_microscope(py::module_& module) {
       .def_property("mains_nm", nullptr, [](Distortions& d, const Pair& v) { d.mains_nm = vector(v); })
       .def_property("scale", nullptr, [](Distortions& d, const Pair& v) { d.scale = vector(v); })
       .def_property("drift_nm_per_s", nullptr, [](Distortions& d, const Pair& v) { d.drift_nm_per_s = vector(v); })
+      .def_property("jumps", nullptr,
+                    [](Distortions& d, const std::vector<std::pair<std::int64_t, Pair>>& jumps) {
+                      d.jumps.clear();
+                      for (const auto& [at_ns, nm] : jumps) d.jumps.push_back({at_ns, vector(nm)});
+                    })
       .def_property("settle", nullptr,
                     [](Distortions& d, const std::array<Pair, 2>& share_and_time) {
                       for (std::size_t k = 0; k < 2; ++k) {

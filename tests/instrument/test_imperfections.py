@@ -187,6 +187,20 @@ def test_drift_follows_the_clock():
     assert not np.array_equal(image, acquire(instrument).counts)
 
 
+def test_a_jump_comes_in_the_middle_of_a_frame_and_stays():
+    jumps = ((10.0, 0.5, -0.2), (10.003, 0.0, 0.7))
+    instrument = bent(jumps=jumps, drift_nm_per_min=(0.6, 0.0))
+    roi = RasterROI((8, 1), 1_000_000)
+    moved = displacement(instrument, roi, Context((1.0, 1.0)), clock_ns=10 * 10**9 - 2_000_000)[:, 0]
+    expected = [instrument.drift_nm(10 * 10**9 + (line - 2) * 1_000_000) for line in range(8)]
+    assert moved == pytest.approx(np.array(expected), abs=2e-5)  # positions are float32 nm in a field of 200
+    assert expected[1] == pytest.approx((0.1, 0.0), abs=1e-4)
+    assert expected[2] == pytest.approx((0.6, -0.2), abs=1e-4)
+    assert expected[5] == pytest.approx((0.6, 0.5), abs=1e-4)
+    later = displacement(instrument, roi, Context((1.0, 1.0)), clock_ns=60 * 10**9)[0, 0]
+    assert later == pytest.approx((1.1, 0.5), abs=2e-5)
+
+
 def test_flicker_has_its_rms_and_its_band():
     instrument = bent(flicker_rms=0.03, flicker_ms=1.0)
     still = bent()
@@ -229,6 +243,9 @@ def test_vector_paths_are_distorted_too():
         (lambda: Distortions(line_jitter_nm=(-0.1, 0.0)), "line_jitter_nm is"),
         (lambda: Distortions(settle_us=0.0), "settle_us is 0.0"),
         (lambda: Distortions(drift_nm_per_min=(math.inf, 0.0)), "drift_nm_per_min is"),
+        (lambda: Distortions(jumps=((1.0, math.nan, 0.0),)), "jumps holds"),
+        (lambda: Distortions(jumps=((-1.0, 0.0, 0.0),)), "jumps holds"),
+        (lambda: Distortions(jumps=((2.0, 1.0, 0.0), (1.0, 1.0, 0.0))), "in the order of time"),
         (lambda: Distortions(scale_error=(math.nan, 0.0)), "scale_error is"),
         (lambda: Distortions(tilt_deg=(0.0, 40.0)), "tilt_deg is"),
         (lambda: Detector(gain=0.0), "gain is 0.0"),

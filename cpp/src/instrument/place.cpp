@@ -67,8 +67,12 @@ class Beam {
       point.x += distortions_.mains_nm.x * mains_sine_;
     }
     const double seconds = static_cast<double>(key_.clock_ns + start_ns) * 1e-9;
-    point.y += distortions_.drift_nm_per_s.y * seconds;
-    point.x += distortions_.drift_nm_per_s.x * seconds;
+    while (next_jump_ < distortions_.jumps.size() && distortions_.jumps[next_jump_].at_ns <= key_.clock_ns + start_ns) {
+      jumped_.y += distortions_.jumps[next_jump_].nm.y;
+      jumped_.x += distortions_.jumps[next_jump_++].nm.x;
+    }
+    point.y += distortions_.drift_nm_per_s.y * seconds + jumped_.y;
+    point.x += distortions_.drift_nm_per_s.x * seconds + jumped_.x;
     return point;
   }
 
@@ -101,7 +105,8 @@ class Beam {
   const FrameKey& key_;
   double cosine_, sine_;
   bool mains_on_ = false, settling_ = false;
-  Vector2 jitter_, last_, lag_[2];
+  Vector2 jitter_, last_, lag_[2], jumped_;
+  std::size_t next_jump_ = 0;
   double decay_[2] = {0, 0}, half_[2] = {0, 0};
   std::int64_t decay_for_ = -1, mains_at_ = 0, mains_step_ = -1;
   double mains_sine_ = 0, mains_cosine_ = 1, step_sine_ = 0, step_cosine_ = 1;

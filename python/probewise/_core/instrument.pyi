@@ -43,6 +43,7 @@ class Distortions:
     mains_nm: _Pair
     scale: _Pair
     drift_nm_per_s: _Pair
+    jumps: list[tuple[int, _Pair]]
     settle: Sequence[_Pair]
     slot_ns: float
     mains_hz: float

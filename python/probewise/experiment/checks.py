@@ -14,6 +14,7 @@ def cross_checks(configuration: Configuration) -> Iterator[str]:
     yield from _measurement(configuration)
     yield from _component(configuration)
     yield from _descriptor(configuration)
+    yield from _drift(configuration)
     yield from _surrogate(configuration)
     if configuration.run.replay:
         yield from _replay(configuration)
@@ -51,6 +52,20 @@ def _measurement(c: Configuration) -> Iterator[str]:
         yield f"measure.energy_eV is {list(window)}, expected the lower energy first"
     if c.scan.path not in HAVE_LINES and c.discard_lines:
         yield f"scan.discard_lines is {c.discard_lines} with path '{c.scan.path}', expected 0: it has no lines"
+
+
+def _drift(c: Configuration) -> Iterator[str]:
+    if c.drift.correct == "off":
+        return
+    if c.run.replay:
+        yield "drift.correct is 'reference' in a replay, which has no drift"
+    elif c.survey.shape == "none":
+        yield "drift.correct is 'reference' and survey.shape 'none', expected a survey to choose the patch from"
+    elif c.fov_nm is not None and c.drift.side_nm + 2 * c.drift.max_nm > min(c.fov_nm):
+        yield (
+            f"drift.side_nm is {c.drift.side_nm:g} and drift.max_nm {c.drift.max_nm:g}, expected a patch that stays in "
+            f"the field of {min(c.fov_nm):g} nm"
+        )
 
 
 def _component(c: Configuration) -> Iterator[str]:

@@ -226,6 +226,26 @@ class RunTable(Table):
     replay: bool = False
 
 
+class DriftTable(Table):
+    """Whether sites follow the specimen. A visit of the patch costs dose and time, so that it is asked for.
+
+    correct: "reference" visits a patch that the survey and two scans show to be unique; where it cannot be told any
+    more, the field is surveyed again, and where that does not tell either, the run ends and can be resumed
+    every_steps: unset, 10, or only by `every_seconds` of the instrument's clock where that is set
+    max_nm: a visit that finds the specimen farther from where it was expected is not believed without a new survey
+    side_nm, pixels, dwell_ns: of the patch. Its pixel has to be half of the finest spacing that the probe resolves:
+    a lattice on fewer pixels beats with them, and its fringes move otherwise than it does
+    """
+
+    correct: Literal["off", "reference"] = "off"
+    every_steps: Count | None = None
+    every_seconds: Positive | None = None
+    max_nm: Positive = 4.0
+    side_nm: Positive = 16.0
+    pixels: Annotated[int, Field(ge=84, le=1024)] = 256
+    dwell_ns: Count = 4000
+
+
 class Configuration(Table):
     """All tables of a run; the keywords of `Experiment` have the same names."""
 
@@ -240,6 +260,7 @@ class Configuration(Table):
     acquisition: AcquisitionTable = Field(default_factory=AcquisitionTable)
     start: StartTable = Field(default_factory=StartTable)
     budget: BudgetTable = Field(default_factory=BudgetTable)
+    drift: DriftTable = Field(default_factory=DriftTable)
     run: RunTable = Field(default_factory=RunTable)
 
     @property

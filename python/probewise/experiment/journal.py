@@ -14,7 +14,7 @@ import os
 import sqlite3
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from probewise.experiment.durable import Syncer
 from probewise.experiment.frames import frame_header, frame_of, scan_arrays, scan_header, scan_of
 from probewise.types import Frame, Scan
 
-SCHEMA = 1
+SCHEMA = 2  # of a run that follows drift; others are written as schema 1, which has no visits
 FILE = "run.sqlite"
 _DTYPES = frozenset({"<f4", "<f8", "<i1", "<i2", "<i4", "<i8", "<u2", "|b1", "|i1", "|u1"})
 
@@ -49,14 +49,18 @@ CREATE TABLE notices (notice INTEGER PRIMARY KEY, step INTEGER, text TEXT NOT NU
 CREATE TABLE doses (dose INTEGER PRIMARY KEY, step INTEGER NOT NULL, electrons REAL NOT NULL, fluence REAL NOT NULL,
     site INTEGER NOT NULL, state TEXT NOT NULL CHECK (state IN ('reserved', 'committed', 'lost')));
 """
+_VISITS = """
+CREATE TABLE visits (visit INTEGER PRIMARY KEY, step INTEGER NOT NULL, kind TEXT NOT NULL, frames TEXT NOT NULL,
+    record TEXT NOT NULL);
+"""
 _FROZEN = ("arrays", "scans", "frames", "surveys", "steps", "bases", "fits")
 
 
-def _triggers() -> str:
+def _triggers(tables: Sequence[str]) -> str:
     return "".join(
         f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} "
         f"BEGIN SELECT RAISE(ABORT, '{table} rows never change'); END;\n"
-        for table in _FROZEN
+        for table in tables
         for verb in ("UPDATE", "DELETE")
     )
 
@@ -82,8 +86,8 @@ class Journal:
         self._syncer = Syncer(path.with_name(path.name + "-wal")) if lock is not None else None
 
     @classmethod
-    def create(cls, directory: Path, meta: dict[str, Any]) -> Journal:
-        """A new journal in an existing, empty `directory`."""
+    def create(cls, directory: Path, meta: dict[str, Any], *, visits: bool = False) -> Journal:
+        """A new journal in an existing, empty `directory`; `visits` of a run that follows drift."""
         path = directory / FILE
         with _storage(path), contextlib.ExitStack() as undo:
             lock = _take(directory)
@@ -94,10 +98,13 @@ class Journal:
             undo.pop_all()
             undo.callback(journal.close)
             with journal.transaction():
-                for statement in (_TABLES + _triggers()).split(";\n"):
+                tables = _TABLES + _triggers(_FROZEN)
+                if visits:
+                    tables += _VISITS + _triggers(("visits",))
+                for statement in tables.split(";\n"):
                     if statement.strip():
                         db.execute(statement if "TRIGGER" not in statement else statement + ";")
-                for key, value in {"schema": SCHEMA, **meta}.items():
+                for key, value in {"schema": SCHEMA if visits else 1, **meta}.items():
                     db.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value)))
             undo.pop_all()
         return journal

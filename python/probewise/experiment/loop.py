@@ -97,6 +97,8 @@ class Loop:
 
         ahead  asked when the next site is known: may its scan be handed over before this step is in the journal?
         """
+        if self._flight is None and not self._follow_drift():
+            return None
         flight = self._flight if self._flight is not None else self._launch(Stopwatch())
         self._flight = None
         if flight is None:
@@ -130,6 +132,27 @@ class Loop:
             raise failure
         return step
 
+    def _follow_drift(self) -> bool:
+        """Visit the reference patch where that is due; False when the run has come to its end."""
+        opened = self.opened
+        drift = opened.drift
+        if drift is None or not drift.due:
+            return True
+        self.stop_reason = reason_to_stop(self._budget, opened.history, drift.dose, self.elapsed_ns * 1e-9)
+        if self.stop_reason is not None:
+            return False
+        self._last_pixel_ns = None  # a visit is no part of a decision
+        try:
+            notices = drift.visit()
+        except ScanError:
+            if opened.aborted:
+                return False
+            raise
+        for text in notices:
+            opened.noticed.append(text)
+            self._emit("notice", text)
+        return True
+
     def _decide_on_unfamiliar(self) -> None:
         """Before another frame that the networks were not made for is taken, somebody looks at the last ones."""
         opened = self.opened
@@ -152,6 +175,10 @@ class Loop:
         opened = self.opened
         while self._queue or self._choose(watch):
             plan = self._queue[0]
+            if opened.drift is not None and not opened.drift.aim(plan.site):
+                opened.notice("sites were put off while drift has them outside the field")
+                self._queue.popleft()
+                continue
             dose = opened.source.dose(plan.site)
             self.stop_reason = reason_to_stop(self._budget, opened.history, dose, self.elapsed_ns * 1e-9)
             if self.stop_reason is not None:
@@ -193,7 +220,8 @@ class Loop:
     def _launch_ahead(self, allowed: Callable[[], bool]) -> None:
         """Hand the next scan over while the last step is still being worked on, unless something has to come first."""
         opened = self.opened
-        if allowed() and opened.watch.question() is None and opened.history.bad_running < MAX_BAD_RUNNING:
+        visit = opened.drift is not None and opened.drift.due
+        if allowed() and not visit and opened.watch.question() is None and opened.history.bad_running < MAX_BAD_RUNNING:
             self._flight = self._launch(Stopwatch())
 
     def _launch(self, watch: Stopwatch) -> Flight | None:
@@ -271,6 +299,7 @@ class Loop:
             elapsed_ns=self.elapsed_ns,
             idle_ns=flight.idle_ns,
             timings_ms=flight.watch.ms,
+            off_nm=self.opened.source.off_nm(shot.measurement),
         )
         history.steps.append(record)
         return record

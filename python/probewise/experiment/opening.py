@@ -18,6 +18,7 @@ from probewise.experiment.belief import Belief
 from probewise.experiment.config import Configuration
 from probewise.experiment.describer import Describer, chosen_component, make_describer, told_value
 from probewise.experiment.devices import check_device
+from probewise.experiment.drift import Drift
 from probewise.experiment.durable import replace_text
 from probewise.experiment.history import History, StepRecord
 from probewise.experiment.hooks import Hooks
@@ -26,7 +27,7 @@ from probewise.experiment.learner import Learner
 from probewise.experiment.loading import build
 from probewise.experiment.networks import Networks, open_networks
 from probewise.experiment.policy import Chooser
-from probewise.experiment.recorder import Recorder, SurveyRecord
+from probewise.experiment.recorder import VISIT, Recorder, SurveyRecord
 from probewise.experiment.resolved import digest
 from probewise.experiment.sites import Candidates, Sites, sites_table
 from probewise.experiment.sources import LiveSource, Measurement, ReplaySource, open_source
@@ -58,6 +59,7 @@ class Opened:
     aborted: bool = False
     newest: Frame | None = None
     last_quality: Any = None
+    drift: Drift | None = None
 
     def requalify(self) -> None:
         """Judge the last frame of a resumed run again: the next one is compared with it."""
@@ -132,7 +134,8 @@ def create_journal(configuration: Configuration, directory: Path) -> Journal:
     """config.toml and run.sqlite in a new folder."""
     text = configuration.to_toml()
     replace_text(directory / CONFIGURATION_FILE, text)
-    return Journal.create(directory, {"configuration": text, "digest": digest(configuration)})
+    meta = {"configuration": text, "digest": digest(configuration)}
+    return Journal.create(directory, meta, visits=configuration.drift.correct != "off")
 
 
 def begin(
@@ -222,6 +225,8 @@ def _reopen(
             tail = recorder.tail()
             opened.queue = tail[0] if tail else []
             source.restore(tail[1] if tail else record.checkpoint)
+            if opened.drift is not None:
+                opened.drift.restore()
         opened.history.lost_electrons = lost
         for text in [*source.notices, *differences]:
             opened.notice(text)
@@ -336,6 +341,10 @@ def _assemble(
     opened = Opened(directory, recorder, source, history, learner, chooser, described.networks, described.watch, frame)
     if asking is not None:
         asking.opened = opened
+    if configuration.drift.correct != "off":
+        assert isinstance(source, LiveSource), "checked with the configuration"
+        assert frame is not None, "checked with the configuration"
+        opened.drift = Drift(configuration, source, recorder, history, frame)
     opened.noticed = list(dict.fromkeys([*notices, *described.networks.notices]))
     return opened
 
@@ -377,7 +386,7 @@ def _lost_notice(opened: Opened, recorder: Recorder) -> str:
     lost: dict[int, float] = {}
     for site, fluence in recorder.lost_by_site():
         lost[site] = lost.get(site, 0.0) + fluence
-    survey = lost.pop(-1, 0.0)
+    survey = lost.pop(-1, 0.0) + lost.pop(VISIT, 0.0)
     sites = set(lost) | {step.site for step in opened.history.steps}
     true = max((opened.history.fluence_at(site) + lost.get(site, 0.0) for site in sites), default=0.0) + survey
     return (

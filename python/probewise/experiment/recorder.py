@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,12 +14,14 @@ import numpy as np
 
 from probewise.experiment.belief import FitRecord
 from probewise.experiment.dose import ScanDose
-from probewise.experiment.history import StepRecord
+from probewise.experiment.history import StepRecord, VisitRecord
 from probewise.experiment.journal import Journal
 from probewise.experiment.learner import Lesson
 from probewise.experiment.states import Plan, SiteState
 from probewise.experiment.truth import Target
 from probewise.types import BoolArray, Description, Frame, Truth, TruthObject
+
+VISIT = -2  # in the place of a step, of what a visit of the reference patch books
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class Recorder:
                             "fluence": record.fluence_e_per_A2,
                             "elapsed_ns": record.elapsed_ns,
                             "idle_ns": record.idle_ns,
+                            "off_nm": record.off_nm,
                             "queue": [plan.as_dict() for plan in queue],
                             "checkpoint": checkpoint,
                             "quality": quality,
@@ -171,6 +174,17 @@ class Recorder:
                 )
             self.commit_dose(record.step)
             self._notices(record.step, notices)
+
+    def write_visit(self, visit: VisitRecord, frames: Sequence[Frame], notices: Sequence[str]) -> None:
+        journal = self.journal
+        with journal.transaction():
+            numbers = [journal.put_frame(frame) for frame in frames]
+            journal.execute(
+                "INSERT INTO visits (step, kind, frames, record) VALUES (?, ?, ?, ?)",
+                (visit.step, visit.kind, json.dumps(numbers), json.dumps(asdict(visit))),
+            )
+            self.commit_dose(VISIT)
+            self._notices(None, notices)
 
     def _notices(self, step: int | None, notices: Sequence[str]) -> None:
         for text in notices:
@@ -249,6 +263,15 @@ class Recorder:
             for row in self.journal.rows("SELECT step, state, value, plan, timings, record FROM steps ORDER BY step")
         ]
 
+    def visits(self) -> list[tuple[VisitRecord, list[int]]]:
+        """Visits of a reference patch in order, each with the numbers of its frames."""
+        if self.journal.meta("schema") < 2:
+            return []
+        return [
+            (_visit_record(json.loads(text)), json.loads(frames))
+            for text, frames in self.journal.rows("SELECT record, frames FROM visits ORDER BY visit")
+        ]
+
     def tail(self) -> tuple[list[Plan], dict[str, int]] | None:
         """Queue and checkpoint after the last step."""
         rows = self.journal.rows("SELECT record FROM steps ORDER BY step DESC LIMIT 1")
@@ -294,8 +317,19 @@ def _step_record(step: int, state: int, value: float | None, plan: str, timings:
         fluence_e_per_A2=record["fluence"],
         elapsed_ns=record["elapsed_ns"],
         idle_ns=record["idle_ns"],
+        off_nm=_pair(record.get("off_nm")),
         timings_ms=json.loads(timings),
     )
+
+
+def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if values is None else (values[0], values[1])
+
+
+def _visit_record(table: dict[str, Any]) -> VisitRecord:
+    for name in ("anchor_nm", "centre_nm"):
+        table[name] = _pair(table[name])
+    return VisitRecord(**{**table, "doubts": tuple(table["doubts"])})
 
 
 def _description_tree(description: Description) -> dict[str, Any]:

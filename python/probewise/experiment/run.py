@@ -72,11 +72,12 @@ class Run(Shown):
             self._source: dict[str, Any] = source
             self._survey: SurveyRecord = survey
             self._steps = self._recorder.steps()
+            visits = [visit for visit, _ in self._recorder.visits()]
             opened.pop_all()
         self.sites: Sites = stored_sites(source)
         self.history = History(
             self.sites, survey.excluded, survey.duration_ns, survey.electrons, survey.fluence,
-            self._recorder.lost_electrons(), self._steps,
+            self._recorder.lost_electrons(), self._steps, visits,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -67,6 +68,8 @@ class Source(Protocol):
 
     def dose(self, site: int) -> ScanDose: ...
 
+    def off_nm(self, measurement: Measurement | None) -> tuple[float, float] | None: ...
+
     def survey_dose(self) -> ScanDose: ...
 
     def survey(self) -> Frame | None: ...
@@ -125,12 +128,16 @@ def open_by_configuration(configuration: Configuration) -> Any:
 
 
 class LiveSource:
-    """Sub-scans of an instrument. Opening it enters the session; closing leaves the beam safe."""
+    """Sub-scans of an instrument. Opening it enters the session; closing leaves the beam safe.
+
+    anchor_nm  (y, x) that the specimen has moved in the field: sites are scanned there
+    """
 
     def __init__(self, instrument: Any, configuration: Configuration) -> None:
         from probewise.instrument.session import session
 
         self.notices: list[str] = [str(text) for text in getattr(instrument, "notices", ())]
+        self.anchor_nm = (0.0, 0.0)
         self._configuration = configuration
         self._instrument = instrument
         self.name = str(getattr(instrument, "source", configuration.instrument.uri))
@@ -203,8 +210,38 @@ class LiveSource:
         assert isinstance(armed.scan, RasterROI)
         return armed.scan
 
-    def plan(self, site: int) -> tuple[Scan, Context] | None:
-        return self.scans(site)
+    def plan(self, site: int) -> tuple[Scan, Context]:
+        scan, context = self.scans(site)
+        shift = (context.shift_nm[0] + self.anchor_nm[0], context.shift_nm[1] + self.anchor_nm[1])
+        return scan, replace(context, shift_nm=shift)
+
+    def off_nm(self, measurement: Measurement | None) -> tuple[float, float] | None:
+        """(y, x) from a site to where it was really scanned; None where the instrument does not know."""
+        truth = getattr(self._instrument, "drift_nm", None)
+        frame = frame_of(measurement)
+        if truth is None or frame is None:
+            return None
+        y, x = truth(frame.started_ns + frame.duration_ns // 2)
+        return (self.anchor_nm[0] + y, self.anchor_nm[1] + x)
+
+    @property
+    def clock_ns(self) -> int:
+        """The instrument's own clock where it has one, else a monotonic one."""
+        return int(self.checkpoint().get("clock_ns", time.monotonic_ns()))
+
+    @property
+    def keeps_time(self) -> bool:
+        """Whether the clock goes on where a resumed run left it."""
+        return isinstance(self._instrument, Checkpointed)
+
+    def raster(self, pixels: int, dwell_ns: int) -> RasterROI:
+        """A square scan that the instrument can do."""
+        from probewise.scan import raster
+
+        return raster((pixels, pixels), dwell_ns, limits=self._session.limits)
+
+    def acquire(self, scan: Scan, context: Context) -> Frame:
+        return self._session.acquire(scan, context, self._configuration.scan.channels)
 
     def dose(self, site: int) -> ScanDose:
         return self._dose(*self.scans(site))
@@ -225,7 +262,7 @@ class LiveSource:
         return self._session.last_pixel_ns
 
     def begin(self, site: int) -> Callable[[], Measurement]:
-        scan, context = self.scans(site)
+        scan, context = self.plan(site)
         if self._configuration.measure.kind == "spectrum":
             assert isinstance(scan, RasterROI)
             return self._session.begin_spectrum(scan, context, self._configuration.scan.channels)
@@ -313,6 +350,9 @@ class ReplaySource:
 
     def restore(self, state: dict[str, int]) -> None:
         pass
+
+    def off_nm(self, measurement: Measurement | None) -> None:
+        return None
 
     def make_safe(self) -> None:
         pass

@@ -152,7 +152,7 @@ def _dose(configuration: Configuration, history: History) -> dict[str, Any] | No
     return {
         "electrons": history.electrons,
         "lost_electrons": history.lost_electrons,
-        "max_e_per_A2": history.survey_fluence + touched.max_fluence,
+        "max_e_per_A2": max(history.survey_fluence + touched.max_fluence, history.patch_fluence),
         "current_source": configuration.instrument.current_source,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from probewise.experiment.history import History
+from probewise.experiment.history import History, StepRecord
 from probewise.experiment.sites import Sites
 from probewise.experiment.states import SiteState
 from probewise.types import BoolArray, FloatArray, Truth
@@ -56,16 +56,24 @@ class Target:
     def objects_found(self, history: History) -> int:
         measured = history.measured
         if self.truth is not None:
-            return int(self.truth.found(history.sites.centres_nm[measured], history.sites.side_nm).sum())
+            return int(self.truth.found(scanned_nm(history), history.sites.side_nm).sum())
         if self.labels is None:
             return 0
         return len(set(self.labels[measured].tolist()) - {0})
 
 
+def scanned_nm(history: History) -> FloatArray:
+    """(n, 2) where the measured sub-scans really were, as far as that is known; else where they were sent."""
+    measured = [step for step in history.steps if step.state is SiteState.MEASURED]
+    off = np.array([step.off_nm or (0.0, 0.0) for step in measured]).reshape(-1, 2)
+    return np.asarray(history.sites.centres_nm[history.measured] + off)
+
+
 def recall_curve(history: History, interesting: BoolArray, full_raster_ns: float | None) -> FloatArray:
     """(steps + 1, 3): fraction of sites measured, raster equivalents spent (NaN in a replay) and recall.
 
-    The first row stands after the survey. Sites of interest that are excluded count in the recall's denominator.
+    The first row stands after the survey. Sites of interest that are excluded count in the recall's
+    denominator. A scan counts for the site that it really lay on.
     """
     count = max(int(interesting.sum()), 1)
     seen = np.zeros(history.sites.size, dtype=bool)
@@ -73,10 +81,17 @@ def recall_curve(history: History, interesting: BoolArray, full_raster_ns: float
     rows[:, 1] = history.spent_ns() / full_raster_ns if full_raster_ns else np.nan
     for number, step in enumerate(history.steps, start=1):
         if step.state is SiteState.MEASURED:
-            seen[step.site] = True
+            seen[_site_seen(history, step)] = True
         rows[number, 0] = seen.mean()
         rows[number, 2] = (seen & interesting).sum() / count
     return rows
+
+
+def _site_seen(history: History, step: StepRecord) -> int:
+    if step.off_nm is None or max(abs(off) for off in step.off_nm) < history.sites.side_nm / 2:
+        return step.site
+    centres = history.sites.centres_nm
+    return int(((centres - (centres[step.site] + step.off_nm)) ** 2).sum(axis=1).argmin())
 
 
 def similarity(mean: FloatArray, target: FloatArray, shape: tuple[int, int]) -> float | None:

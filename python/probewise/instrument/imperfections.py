@@ -5,6 +5,7 @@ docs/simulation.md.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class Distortions:
     mains_nm, mains_hz         amplitude of a sine locked to the instrument's clock
     scale_error                relative, of the scan's sides
     shear_deg                  x moves with y
-    drift_nm_per_min           of the specimen under the scan
+    drift_nm_per_min           of the probe over the specimen, which moves the other way
+    jumps                      (seconds on the instrument's clock, y, x nm): the same, all at once
     tilt_deg                   of the specimen about the x and the y axis: defocus changes over the field
     flicker_rms                of the beam current, band-limited to flicker_ms
     contamination_per_min      carbon atoms per nm^2 that beam time adds everywhere
@@ -48,6 +50,7 @@ class Distortions:
     flicker_rms: float = 0.01
     flicker_ms: float = 5.0
     contamination_per_min: float = 2.0
+    jumps: tuple[tuple[float, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         _require_finite(
@@ -69,6 +72,18 @@ class Distortions:
             for number in value if isinstance(value, tuple) else (value,):
                 if not low <= number <= high:
                     raise ValueError(f"{name} is {value}, expected {low:g} to {high:g}")
+        for jump in self.jumps:
+            if not (all(math.isfinite(number) for number in jump) and 0 <= jump[0] < 1e9):
+                raise ValueError(f"jumps holds {jump}, expected finite (seconds from 0 to 1e9, y nm, x nm)")
+        if any(later[0] < jump[0] for jump, later in itertools.pairwise(self.jumps)):
+            raise ValueError(f"jumps is {self.jumps}, expected them in the order of time")
+
+    def drift_nm(self, clock_ns: int) -> tuple[float, float]:
+        """(y, x) that drift and jumps have moved the probe over the specimen at a time of the instrument's clock."""
+        gone = [jump for jump in self.jumps if round(jump[0] * 1e9) <= clock_ns]
+        minutes = clock_ns / 6e10
+        y, x = (rate * minutes + sum(jump[axis] for jump in gone) for axis, rate in enumerate(self.drift_nm_per_min, 1))
+        return (y, x)
 
     @classmethod
     def none(cls) -> Distortions:

@@ -109,6 +109,7 @@ class SimulatedInstrument:
         moves.scale = chosen.scale_error
         moves.shear = math.tan(math.radians(chosen.shear_deg))
         moves.drift_nm_per_s = (chosen.drift_nm_per_min[0] / 60, chosen.drift_nm_per_min[1] / 60)
+        moves.jumps = [(round(at_s * 1e9), (y, x)) for at_s, y, x in chosen.jumps]
         moves.flicker_rms, moves.flicker_ns = chosen.flicker_rms, chosen.flicker_ms * 1e6
         moves.contamination_per_s = chosen.contamination_per_min / 60 * carbon
         chain = _core.Detector()
@@ -141,6 +142,10 @@ class SimulatedInstrument:
     @property
     def clock_ns(self) -> int:
         return self._clock_ns
+
+    def drift_nm(self, clock_ns: int) -> tuple[float, float]:
+        """(y, x) nm between where the probe was sent and where it was, by drift and jumps, at a time of its clock."""
+        return self.distortions.drift_nm(clock_ns)
 
     @property
     def beam(self) -> str:

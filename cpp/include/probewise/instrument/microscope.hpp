@@ -18,6 +18,12 @@ struct Optics {
   Vector2 centre;  // of the field
 };
 
+/// The specimen moves at once, and stays there.
+struct Jump {
+  std::int64_t at_ns;  // on the instrument's clock
+  Vector2 nm;          // of the probe on the specimen, as drift
+};
+
 /// What moves the probe from where it was sent, and what changes with time. All zero: a perfect scan.
 struct Distortions {
   Vector2 jitter_nm;  // rms of each line (or of each slot_ns of a vector path)
@@ -29,6 +35,7 @@ struct Distortions {
   Vector2 scale;     // relative error of the fast and slow scan
   double shear = 0;  // x grows by shear * y
   Vector2 drift_nm_per_s;
+  std::vector<Jump> jumps;  // in order of time
   double flicker_rms = 0, flicker_ns = 5e6;
   double contamination_per_s = 0;  // scattered fraction that grows with beam time
 };
