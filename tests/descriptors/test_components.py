@@ -45,6 +45,8 @@ def test_orientation_makes_the_skewness_positive():
     values = columns()
     assert [orientation(column) for column in values.T[1:3]] == [1.0, -1.0]
     assert orientation(np.ones(5)) == 1.0
+    for first, second in np.random.default_rng(0).uniform(30, 40, (50, 2)):  # two values have no skewness but rounding
+        assert orientation(np.array([first, second])) == 1.0
 
 
 @pytest.mark.parametrize(

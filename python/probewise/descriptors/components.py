@@ -54,8 +54,8 @@ def constant_components(values: FloatArray) -> BoolArray:
 
 
 def orientation(values: FloatArray) -> float:
-    """+1.0 or -1.0: the sign that gives `values` (n,) a skewness that is not negative."""
-    return -1.0 if _third_moment(values[:, None])[0] < 0 else 1.0
+    """+1.0 or -1.0: the sign that gives `values` (n,) a skewness that is not negative, rounding aside."""
+    return -1.0 if _third_moment(values[:, None])[0] < -1e-9 * values.std() ** 3 else 1.0
 
 
 def _score(values: FloatArray, by: Rule) -> FloatArray:
