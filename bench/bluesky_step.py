@@ -31,7 +31,7 @@ from bluesky import RunEngine, plan_stubs, preprocessors
 from probewise.bluesky import Microscope, run_plan
 from probewise.experiment import Experiment
 from probewise.experiment.recorder import machine
-from probewise.instrument.session import session
+from probewise.instrument.sessions import session
 from probewise.instrument.simulated import SimulatedInstrument
 from probewise.types import Context, Frame, RasterROI
 

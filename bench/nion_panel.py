@@ -30,7 +30,7 @@ from nion.swift.model import PlugInManager
 from nion.swift.test import TestContext
 
 from probewise.experiment.recorder import machine
-from probewise.instrument.nion_swift import simulator
+from probewise.instrument.nion.swift import simulator
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLD = {"sites": 8, "side_nm": 10, "pixel_nm": 0.2, "dwell_us": 1, "survey_px": 512, "blanker": "C_Blank"}

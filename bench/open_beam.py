@@ -36,7 +36,7 @@ import numpy as np
 import probewise as pw
 from probewise._core import open_beam as _core
 from probewise.instrument import session
-from probewise.instrument.open_beam_program import CHUNK_NS
+from probewise.instrument.open_beam.program import CHUNK_NS
 from probewise.types import Context, RasterROI
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))

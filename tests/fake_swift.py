@@ -140,7 +140,7 @@ class FakeStem:
 
 
 class FakeSwift:
-    """Stands for probewise.instrument.nion_swift.Swift."""
+    """Stands for probewise.instrument.nion.swift.Swift."""
 
     name = "fake_scan"
 

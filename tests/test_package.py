@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import importlib
+import pkgutil
 import subprocess
 import sys
 
@@ -42,3 +44,10 @@ def test_philox_streams_differ():
     blocks = {_core.philox(1, s, i) for s in range(4) for i in range(4)}
     assert len(blocks) == 16
     assert np.unique([b[0] for b in blocks]).size == 16
+
+
+@pytest.mark.parametrize("room", ["instrument", "experiment"])
+def test_no_module_hides_a_name_of_a_room_that_loads_late(room: str) -> None:
+    """`from room import name` gives the module of that name once something has imported it."""
+    package = importlib.import_module(f"probewise.{room}")
+    assert not set(package.__all__) & {module.name for module in pkgutil.iter_modules(package.__path__)}

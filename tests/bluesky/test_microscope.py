@@ -13,7 +13,7 @@ from event_model import DocumentNames, DocumentRouter, schema_validators
 from probewise.bluesky import Microscope
 from probewise.errors import ConfigurationError, InstrumentError, ScanError
 from probewise.instrument import SimulatedInstrument
-from probewise.instrument.session import session
+from probewise.instrument.sessions import session
 from probewise.types import Context, RasterROI
 
 ROI = RasterROI((24, 32), 1000)

@@ -8,6 +8,7 @@ import pytest
 from probewise.errors import ConfigurationError, InstrumentError
 from probewise.experiment import Experiment, open_run
 from probewise.experiment.anchor import TRIES, Fix, expected_nm, follow, rate_nm_per_min
+from probewise.experiment.drift import visits_of
 from probewise.experiment.history import History, StepRecord, VisitRecord
 from probewise.experiment.journal import Journal
 from probewise.experiment.sites import SiteList
@@ -66,11 +67,12 @@ def test_the_dose_of_every_scan_is_booked(tmp_path):
         visits, steps = run.history.visits, run.history.steps
         survey = run.history.survey_electrons
         largest = run.history.patch_fluence
+        predicted = visits_of(run.configuration, len(steps), steps[0].duration_ns)
     with Journal.open(tmp_path, write=False) as journal:
         booked = journal.rows("SELECT state, COUNT(*), SUM(electrons) FROM doses GROUP BY state")
         scans = journal.rows("SELECT COUNT(*) FROM doses WHERE step = -2")[0][0]
     per_scan = 256 * 256 * 4000e-9 * 60e-12 / 1.602176634e-19
-    assert sum(visit.scans for visit in visits) == scans
+    assert sum(visit.scans for visit in visits) == scans == predicted
     for visit in visits:
         assert visit.electrons == pytest.approx(visit.scans * per_scan)
         assert visit.fluence_e_per_A2 == pytest.approx(visit.scans * per_scan / 256**2 / 0.0625**2 / 100)

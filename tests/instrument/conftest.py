@@ -26,12 +26,12 @@ def make_fake():
 @pytest.fixture
 def patient(monkeypatch):
     """A blank is waited for as long as a busy machine may take; tests of a server that never answers do not."""
-    monkeypatch.setattr("probewise.instrument.open_beam_control.SAFE_S", 20.0)
+    monkeypatch.setattr("probewise.instrument.open_beam.control.SAFE_S", 20.0)
 
 
 @pytest.fixture
 def impatient(patient, monkeypatch):
-    monkeypatch.setattr("probewise.instrument.open_beam_control.SAFE_S", 0.3)
+    monkeypatch.setattr("probewise.instrument.open_beam.control.SAFE_S", 0.3)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probewise.instrument.nion_geometry import SubScan, SurveyField
+from probewise.instrument.nion.geometry import SubScan, SurveyField
 from probewise.types import Context, RasterROI
 
 FOV_NM = (80.0, 100.0)

@@ -16,7 +16,7 @@ from nion.swift.model import PlugInManager
 from nion.swift.test import TestContext
 
 from probewise.experiment import open_run
-from probewise.instrument.nion_swift import simulator
+from probewise.instrument.nion.swift import simulator
 
 ROOT = Path(__file__).parents[2] / "nionswift_plugin"
 PATIENCE_S = 120.0

@@ -179,7 +179,7 @@ def test_nobody_there_and_nobody_who_answers():
 
 
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr("probewise.instrument.open_beam_control.OPEN_S", 0.2)
+    monkeypatch.setattr("probewise.instrument.open_beam.control.OPEN_S", 0.2)
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(InstrumentError, match=r"did not answer a Synchronize within 0.2 s .*, expected a server"),

@@ -10,7 +10,7 @@ from open_beam_case import CHANNELS, LONG, SITE, abort_at, expected_ramp, scanne
 from open_beam_server import ramp
 from probewise.errors import InstrumentError, ScanError, ScanTimeout
 from probewise.instrument import session
-from probewise.instrument.open_beam import LEAD_NS
+from probewise.instrument.open_beam.microscope import LEAD_NS
 from probewise.scan import hilbert
 from probewise.types import Context, RasterROI
 

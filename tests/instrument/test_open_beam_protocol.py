@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from open_beam_server import TOP, UNIT_NS, carried_out
 from probewise._core import open_beam as core
 from probewise.errors import ConfigurationError
-from probewise.instrument.open_beam_program import CHUNK_NS, HEAD, Calibration, Encoder
+from probewise.instrument.open_beam.program import CHUNK_NS, HEAD, Calibration, Encoder
 from probewise.types import Context, RasterROI, ScanPath
 
 FIELD = (200.0, 200.0)

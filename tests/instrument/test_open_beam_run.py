@@ -42,7 +42,7 @@ def server():
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("probewise.instrument.open_beam_control.SAFE_S", 20.0)  # a busy machine may take long to answer
+    monkeypatch.setattr("probewise.instrument.open_beam.control.SAFE_S", 20.0)  # a busy machine may take long to answer
     return tmp_path
 
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 from probewise.errors import ConfigurationError, InstrumentError
 from probewise.instrument import open_instrument
 from probewise.instrument.conformance import check
-from probewise.instrument.session import session
+from probewise.instrument.sessions import session
 from probewise.types import Capability, Context, RasterROI
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "tango-and-pyro.md"

@@ -20,7 +20,7 @@ import tango
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
 from probewise.instrument import SimulatedInstrument, open_instrument
 from probewise.instrument.conformance import check
-from probewise.instrument.session import session
+from probewise.instrument.sessions import session
 from probewise.types import Capability, Context, RasterROI
 
 SERVER = Path(__file__).parents[1] / "tango_server.py"

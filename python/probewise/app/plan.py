@@ -28,9 +28,10 @@ def prediction(configuration: Configuration) -> dict[str, Any]:
     raises  ConfigurationError for what the instrument would refuse
     """
     from probewise.experiment.devices import check_device, taken
+    from probewise.experiment.drift import visit_dose, visits_of
     from probewise.experiment.policy import site_order
     from probewise.experiment.sites import always_excluded
-    from probewise.experiment.sources import open_source
+    from probewise.experiment.sources import LiveSource, open_source
 
     check_device(configuration)
     source = open_source(configuration, None)
@@ -40,19 +41,28 @@ def prediction(configuration: Configuration) -> dict[str, Any]:
         order = order[~excluded[order]]
         survey, site = source.survey_dose(), source.dose(int(order[0]))
         name, full_ns = source.name, source.full_raster_ns
+        follows = configuration.drift.correct != "off" and isinstance(source, LiveSource)
+        patch = visit_dose(configuration, source) if follows else None
     finally:
         source.close()
     steps = _steps(configuration, len(order), survey, site)
+    visits = 0 if patch is None else visits_of(configuration, steps, site.duration_ns)
     beam_ns = survey.duration_ns + steps * site.duration_ns
     centres = sites.centres_nm[order]
     electrons = None if site.electrons is None else (survey.electrons or 0.0) + steps * site.electrons
+    if patch is not None:
+        beam_ns += visits * patch.duration_ns
+        electrons = None if electrons is None else electrons + visits * (patch.electrons or 0.0)
     fluence = None if site.fluence_e_per_A2 is None else (survey.fluence_e_per_A2 or 0.0) + site.fluence_e_per_A2
+    if patch is not None and fluence is not None:  # a site may lie under the patch
+        fluence += visits * (patch.fluence_e_per_A2 or 0.0)
     return {
         "source": name,
         "unit": "px" if configuration.run.replay else "nm",
         "sites": int(sites.size),
         "free": len(order),
         "steps": steps,
+        "drift_visits": visits,
         "extent": {"y": [float(v) for v in _ends(centres[:, 0])], "x": [float(v) for v in _ends(centres[:, 1])]},
         "first": [[float(value) for value in centre] for centre in centres[:FIRST]],
         "beam_s": {"survey": survey.duration_ns * 1e-9, "site": site.duration_ns * 1e-9, "all": beam_ns * 1e-9},
@@ -91,6 +101,9 @@ def as_text(predicted: dict[str, Any]) -> list[str]:
         most = number(predicted["max_e_per_A2"])
         dose = f"{number(predicted['electrons'])} electrons, at most {most} e/A^2 at any place"
     cost = predicted["raster_equivalents"]
+    visits = predicted["drift_visits"]
+    if visits:
+        parts += f", {visits} scans of the patch that shows the drift"
     return [
         f"{predicted['source']}: nothing was moved",
         f"positions  {predicted['steps']} of {predicted['free']} free sites of {predicted['sites']}; masks come on top",

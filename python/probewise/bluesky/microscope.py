@@ -12,8 +12,8 @@ from probewise.bluesky.status import Status
 from probewise.errors import ConfigurationError, InstrumentError
 from probewise.instrument.checks import check_request
 from probewise.instrument.registry import open_instrument
-from probewise.instrument.session import Session
-from probewise.instrument.session import session as session_with
+from probewise.instrument.sessions import Session
+from probewise.instrument.sessions import session as session_with
 from probewise.types import Context, Frame, Instrument, Scan
 
 

@@ -54,7 +54,7 @@ class Drift:
     @property
     def dose(self) -> ScanDose:
         """Of one scan of the patch."""
-        return self._dose(self._scan, Context((self._table.side_nm, self._table.side_nm)))
+        return visit_dose(self._configuration, self._source)
 
     @property
     def due(self) -> bool:
@@ -203,7 +203,7 @@ class Drift:
         return frame
 
     def _dose(self, scan: Scan, context: Context) -> ScanDose:
-        return scan_dose(scan, context, self._configuration.current_pA, self._configuration.instrument.probe_nm)
+        return _scan_dose(self._configuration, scan, context)
 
     def _keep(self, kind: str, found: Found, start: Pair, *said: str) -> tuple[str, ...]:
         jumped = found.anchor_nm is not None and math.dist(found.anchor_nm, start) > CLOSE_PX * self._pixel_nm
@@ -249,6 +249,28 @@ class Drift:
         centres = self._source.sites.centres_nm + anchor_nm
         slack = 1e-6
         return ((centres < half - slack) | (centres > np.array(self._source.fov_nm) - half + slack)).any(axis=1)
+
+
+def visit_dose(configuration: Configuration, source: LiveSource) -> ScanDose:
+    """Of one scan of the reference patch."""
+    table = configuration.drift
+    scan = source.raster(table.pixels, table.dwell_ns)
+    return _scan_dose(configuration, scan, Context((table.side_nm, table.side_nm)))
+
+
+def visits_of(configuration: Configuration, steps: int, step_ns: int) -> int:
+    """How many scans of the patch come with so many steps when nothing goes wrong, the two that choose it included."""
+    table = configuration.drift
+    if table.correct == "off" or not steps:
+        return 0
+    every = [] if table.every_steps is None else [table.every_steps]
+    if table.every_seconds is not None and step_ns:
+        every.append(max(1, math.ceil(table.every_seconds * 1e9 / step_ns)))
+    return 2 + (steps - 1) // min(every or [EVERY_STEPS])
+
+
+def _scan_dose(configuration: Configuration, scan: Scan, context: Context) -> ScanDose:
+    return scan_dose(scan, context, configuration.current_pA, configuration.instrument.probe_nm)
 
 
 class _BadFrame(Exception):

@@ -134,7 +134,7 @@ class LiveSource:
     """
 
     def __init__(self, instrument: Any, configuration: Configuration) -> None:
-        from probewise.instrument.session import session
+        from probewise.instrument.sessions import session
 
         self.notices: list[str] = [str(text) for text in getattr(instrument, "notices", ())]
         self.anchor_nm = (0.0, 0.0)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from probewise.instrument.readers import read_picture as read_picture
     from probewise.instrument.registry import known_schemes as known_schemes
     from probewise.instrument.registry import open_instrument as open_instrument
-    from probewise.instrument.session import Session as Session
-    from probewise.instrument.session import session as session
+    from probewise.instrument.sessions import Session as Session
+    from probewise.instrument.sessions import session as session
     from probewise.instrument.simulated import SimulatedInstrument as SimulatedInstrument
     from probewise.instrument.simulated import render as render
     from probewise.instrument.specimens import SPECIMENS as SPECIMENS
@@ -34,7 +34,7 @@ _HOME = {
     "PictureInstrument": "picture",
     "Probe": "optics",
     "SPECIMENS": "specimens",
-    "Session": "session",
+    "Session": "sessions",
     "SimulatedInstrument": "simulated",
     "atoms": "specimens",
     "from_driver": "driven",
@@ -42,7 +42,7 @@ _HOME = {
     "open_instrument": "registry",
     "read_picture": "readers",
     "render": "simulated",
-    "session": "session",
+    "session": "sessions",
     "truth": "specimens",
 }
 

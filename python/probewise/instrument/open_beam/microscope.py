@@ -21,9 +21,9 @@ import numpy as np
 from probewise._core import open_beam as _core
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
 from probewise.instrument.checks import check_position, extent
-from probewise.instrument.open_beam_control import RECONNECT_S, SAFE_S, Control
-from probewise.instrument.open_beam_line import Line
-from probewise.instrument.open_beam_program import Calibration, Encoder, Program
+from probewise.instrument.open_beam.control import RECONNECT_S, SAFE_S, Control
+from probewise.instrument.open_beam.line import Line
+from probewise.instrument.open_beam.program import Calibration, Encoder, Program
 from probewise.types import Armed, Capability, Context, Float32Array, Frame, Limits, RasterROI, Scan
 
 LEAD_NS = 20_000_000

@@ -7,7 +7,7 @@ import time
 
 from probewise._core import open_beam as _core
 from probewise.errors import InstrumentError, ScanError
-from probewise.instrument.open_beam_line import Line
+from probewise.instrument.open_beam.line import Line
 
 OPEN_S = 5.0
 SAFE_S = 0.5  # for a blank to be answered; the beam time that may lie before it is 0.03 of this

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from probewise.errors import ConfigurationError, ScanError, ScanTimeout
-from probewise.instrument.nion_swift import Swift
+from probewise.instrument.nion.swift import Swift
 from probewise.types import Armed, Frame, RasterROI, Spectrum
 
 

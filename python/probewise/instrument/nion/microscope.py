@@ -21,10 +21,10 @@ import numpy as np
 
 from probewise.errors import ConfigurationError, InstrumentError, ScanError, ScanTimeout
 from probewise.instrument.checks import check_request
-from probewise.instrument.nion_geometry import FEWEST_CODES, SubScan, SurveyField
-from probewise.instrument.nion_lines import Lines
-from probewise.instrument.nion_spectrum import Spectrometer
-from probewise.instrument.nion_swift import Swift, running, simulator
+from probewise.instrument.nion.geometry import FEWEST_CODES, SubScan, SurveyField
+from probewise.instrument.nion.lines import Lines
+from probewise.instrument.nion.spectrum import Spectrometer
+from probewise.instrument.nion.swift import Swift, running, simulator
 from probewise.types import Armed, Capability, Context, Float32Array, Frame, Limits, RasterROI, Scan, Spectrum
 
 USIM_FOV_NM = 200.0
