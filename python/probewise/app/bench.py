@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 LATTICE = (128, 128)
 TOLD = (256, 1024)
-PRECISIONS = ("float32", "float64")
+PRECISIONS: tuple[Literal["float32", "float64"], ...] = ("float32", "float64")
 POINTS = 1000  # a spiral of as many by as many pixels
 REPEATS = 40
 
@@ -110,7 +110,7 @@ def _network() -> dict[str, Any]:
     return _timed(what, lambda: model.run(frame))
 
 
-def _surrogate(told: int, precision: str) -> dict[str, Any]:
+def _surrogate(told: int, precision: Literal["float32", "float64"]) -> dict[str, Any]:
     """Told values that grow by one each time, from a little under the number named to a little over it."""
     import probewise as pw
 

@@ -41,8 +41,8 @@ def prediction(configuration: Configuration) -> dict[str, Any]:
         order = order[~excluded[order]]
         survey, site = source.survey_dose(), source.dose(int(order[0]))
         name, full_ns = source.name, source.full_raster_ns
-        follows = configuration.drift.correct != "off" and isinstance(source, LiveSource)
-        patch = visit_dose(configuration, source) if follows else None
+        follows = configuration.drift.correct != "off"
+        patch = visit_dose(configuration, source) if follows and isinstance(source, LiveSource) else None
     finally:
         source.close()
     steps = _steps(configuration, len(order), survey, site)
