@@ -74,7 +74,7 @@ emulated = sys.argv[1] == "yes"
 if not names or module.emulated() != emulated:
     sys.exit(f"gpu.sh: {missing or names}, expected " + ("an emulated build" if emulated else "a CUDA device"))
 print(names[0])' "$emulated"
-tests=(-m pytest -q -p no:cacheprovider -m gpu tests/device tests/surrogate/test_on_a_device.py)
+tests=(-m pytest -q -n 0 -p no:cacheprovider -m gpu tests/device tests/surrogate/test_on_a_device.py)
 stage "tests" 50 "$python" "${tests[@]}"
 if [[ $emulated == yes ]]; then
   echo "compute-sanitizer    not run: emulated"

@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from dying import dying_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import CONTEXT, RASTER, TOKEN, comes, leased, lit, serving, slow
+from serving import CONTEXT, TOKEN, comes, leased, lit, serving, slow
 
 from plain_driver import PlainDriver
 from probewise_agent import messages
@@ -167,33 +168,6 @@ def free(where):
     return True
 
 
-def dying_server(path, budget, pipe):
-    """Serves a driver of its own until it is killed, and tells its lit time as it goes."""
-    lit_ns = [0, None]
-
-    def log(now, state):
-        if lit_ns[1] is not None:
-            lit_ns[0] += now - lit_ns[1]
-        lit_ns[1] = None if state == "blanked" else now
-
-    driver = PlainDriver(log=log)
-    with serving(driver, dose=Dose(budget, State(path)), heartbeat_s=5.0) as (where, _, _):
-        client = RemoteDriver(where, TOKEN)
-        pipe.send("ready")
-        while True:
-            try:
-                client.arm(RASTER, CONTEXT, ["BF"])
-                client.blank(False)
-                client.start()
-                client.read_into(np.empty((1, 24), np.float32), 1.0)
-                now = time.monotonic_ns()
-                pipe.send(lit_ns[0] + (0 if lit_ns[1] is None else now - lit_ns[1]))
-                client.blank(True)
-            except DriverError:
-                pipe.send("spent")
-                return
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process that was forked")
 def test_the_count_is_never_less_than_the_beam_was_on_wherever_the_server_is_killed(tmp_path):
     path, budget = str(tmp_path / "state"), 10**12
@@ -204,11 +178,11 @@ def test_the_count_is_never_less_than_the_beam_was_on_wherever_the_server_is_kil
         ours, theirs = context.Pipe()
         process = context.Process(target=dying_server, args=(path, budget, theirs), daemon=True)
         process.start()
+        theirs.close()  # or a process that died would be waited for
         assert ours.recv() == "ready"
         time.sleep(random.uniform(0.02, 0.1))
         process.kill()
         process.join()
-        theirs.close()
         last = 0
         try:
             while ours.poll():
