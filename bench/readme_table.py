@@ -162,8 +162,8 @@ def recall(results: Path) -> list[str]:
     return [
         *lines,
         "",
-        f"Three workflows, {MOST_SEEDS} seeds unless said: {command}; empty: not run. Default settings, but that `dcnn` "
-        "and `rvae` are told to look for walls in BiFeO3 (the component, `surrogate.refine = 3`).",
+        f"Three workflows, {MOST_SEEDS} seeds unless said: {command}; empty: not run. Default settings, but that "
+        "`dcnn` and `rvae` are told to look for walls in BiFeO3 (the component, `surrogate.refine = 3`).",
     ]
 
 
