@@ -28,7 +28,7 @@ def test_memory_and_kernels_raise_a_cuda_error():
         lambda: DeviceArray.empty((3, 3), np.float32),
         lambda: module.Imaging(0, 0),
         lambda: module.synchronize(0, 0),
-        lambda: module.Surrogate.lattice(3, 3, 1.0, 1.0, "rbf", np.ones(2), 1.0, 0.1, 0.0, 1.0, False, 0, 0),
+        lambda: module.Surrogate.lattice(3, 3, 1.0, 1.0, "rbf", np.ones(2), 1.0, 0.1, 0.0, 1.0, "float64", 0, 0),
     ):
         with pytest.raises(CudaError, match=r"^[a-z ]+: cudaError\w+: "):
             call()
