@@ -7,6 +7,7 @@ is dropped, and neither a new scan nor unblanking is possible until it has ended
 
 from __future__ import annotations
 
+import abc
 import threading
 import time
 from typing import Any, Sequence
@@ -37,7 +38,7 @@ class Run:
         return self.job is not None and not self.job.done.is_set()
 
 
-class BlockingDriver:
+class BlockingDriver(abc.ABC):
     """Verbs of `probewise_agent.driver.Driver`; a vendor's class says how to connect, plan, acquire, blank and park.
 
     Of `_plan`, the keys "scan" (executed), "duration_ns" and "lines" (rows that the vendor gives, discarded ones
@@ -57,26 +58,26 @@ class BlockingDriver:
 
     # What a vendor's class gives. `handle` is what its `_connect` made, on the thread that calls.
 
-    def _connect(self) -> Any:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _connect(self) -> Any: ...
 
-    def _plan(self, scan: dict[str, Any], context: dict[str, Any], channels: Sequence[str]) -> dict[str, Any]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _plan(self, scan: dict[str, Any], context: dict[str, Any], channels: Sequence[str]) -> dict[str, Any]: ...
 
+    @abc.abstractmethod
     def _acquire(self, handle: Any, plan: dict[str, Any]) -> list[Any]:
         """One (lines, cols) array a channel."""
-        raise NotImplementedError
 
-    def _set_blank(self, handle: Any, on: bool) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _set_blank(self, handle: Any, on: bool) -> None: ...
 
-    def _set_park(self, handle: Any, yx: tuple[float, float]) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _set_park(self, handle: Any, yx: tuple[float, float]) -> None: ...
 
-    def _stop(self, handle: Any) -> None:
+    def _stop(self, handle: Any) -> None:  # noqa: B027  not every vendor has one
         """Ask for the end of the acquisition, where the vendor has a call for it."""
 
-    def _release(self, handle: Any) -> None:
+    def _release(self, handle: Any) -> None:  # noqa: B027  as before
         """Put the vendor's settings back and disconnect."""
 
     # Verbs

@@ -7,6 +7,7 @@ reserved is written before the beam goes on and counts as spent should this proc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import sys
@@ -33,13 +34,12 @@ class State:
     def __init__(self, path: str) -> None:
         """raises  Held when another process has the file, DriverError when its content is damaged"""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, self._file)
             self._lock(path)
             text = os.read(self._file, 64)
             self.fence, self.beam_ns = (0, 0) if not text else self._parsed(text, path)
-        except BaseException:
-            os.close(self._file)
-            raise
+            undo.pop_all()
 
     def _lock(self, path: str) -> None:
         try:

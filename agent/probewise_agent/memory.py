@@ -7,6 +7,7 @@ It has no name, so that nothing is left behind when either process dies.
 from __future__ import annotations
 
 import array
+import contextlib
 import mmap
 import os
 import socket
@@ -26,13 +27,13 @@ def make(size: int) -> tuple[int, mmap.mmap]:
     import fcntl
 
     handle = os.memfd_create("probewise-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, handle)
         os.ftruncate(handle, size)
         fcntl.fcntl(handle, F_ADD_SEALS, SEALED)
-        return handle, mmap.mmap(handle, size)
-    except BaseException:
-        os.close(handle)
-        raise
+        memory = mmap.mmap(handle, size)
+        undo.pop_all()
+    return handle, memory
 
 
 def send_handle(sock: socket.socket, handle: int) -> None:

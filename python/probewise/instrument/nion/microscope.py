@@ -64,13 +64,13 @@ def open_nion(
     if sides is not None and not all(math.isfinite(side) and side > 0 for side in sides):
         raise ConfigurationError(f"instrument.fov_nm is {fov_nm}, expected a positive length, or two (y, x)")
     swift = simulator(sample or "flakes") if simulated else running()
-    try:
-        return NionInstrument(
+    with contextlib.ExitStack() as undo:
+        undo.callback(swift.release)
+        instrument = NionInstrument(
             swift, f"nion:{rest}", sides, USIM_BLANKER if simulated and blanker is None else blanker, dac_bits
         )
-    except BaseException:
-        swift.release()
-        raise
+        undo.pop_all()
+    return instrument
 
 
 class NionInstrument:
