@@ -7,6 +7,7 @@ thread that waits for a reply, so that the server hears nothing from a program t
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import socket
@@ -75,11 +76,10 @@ class RemoteDriver:
             if isinstance(address, str):
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 sock.settimeout(CONNECT_S)
-                try:
+                with contextlib.ExitStack() as undo:
+                    undo.callback(sock.close)
                     sock.connect(address)
-                except BaseException:
-                    sock.close()
-                    raise
+                    undo.pop_all()
             else:
                 sock = socket.create_connection(address, CONNECT_S)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

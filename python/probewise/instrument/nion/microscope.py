@@ -157,7 +157,8 @@ class NionInstrument:
         scan = armed.scan
         assert isinstance(scan, RasterROI)
         expected = (len(armed.channels), math.prod(scan.shape))
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._abort_quietly)
             self._refuse_when_closed()
             if self._running is None or self._running[0] != armed.sequence:
                 raise ScanError(f"scan {armed.sequence} does not run (aborted or never started), expected it to")
@@ -165,10 +166,7 @@ class NionInstrument:
                 raise ValueError(f"out is {out.dtype} of shape {out.shape}, expected C-contiguous float32 {expected}")
             counts = out.reshape(len(armed.channels), *scan.shape)
             notices = self._notices + self._read(armed, scan, counts, time.monotonic() + timeout_s)
-        except BaseException:
-            with contextlib.suppress(Exception):  # the error that is under way says more
-                self.abort()
-            raise
+            undo.pop_all()
         started_ns = self._running[3]
         self._running = None
         return Frame(
@@ -204,14 +202,16 @@ class NionInstrument:
         self._aborted.clear()
         self._parked = False
         indexes = [self._channels.index(name) for name in armed.channels]
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._abort_quietly)
             spectrum = self._spectrometer.measure(armed, self._spectrum_parameters, indexes, timeout_s, self.abort)
             self._refuse_when_aborted(armed)
-        except BaseException:
-            with contextlib.suppress(Exception):  # the error that is under way says more
-                self.abort()
-            raise
+            undo.pop_all()
         return spectrum
+
+    def _abort_quietly(self) -> None:
+        with contextlib.suppress(Exception):  # the error that is under way says more
+            self.abort()
 
     def abort(self) -> None:
         """From any thread. Without a blanker the probe goes to where it was parked last, at first the corner (0, 0)."""
