@@ -9,6 +9,17 @@ import numpy as np
 from probewise.instrument import Distortions, SimulatedInstrument
 from probewise.types import Context, RasterROI
 
+FOV_NM = 200.0
+FLYBACK_NS = 20_000
+AT_ONCE = {
+    "abort in mid-scan",
+    "safe after a timeout",
+}  # of the suite: frames that are computed come too soon to be cut
+
+
+def roi(rows, cols, **options):
+    return RasterROI((rows, cols), 1000, flyback_ns=FLYBACK_NS, **options)
+
 
 class Column:
     """beam: blanked, parked, scanning or on. Lines that are scanned while the beam is blanked count nothing."""

@@ -6,7 +6,7 @@ import pytest
 from serving import TOKEN, serving
 
 from instrument.vendors import autoscript as fake
-from instrument.vendors.column import Column
+from instrument.vendors.column import AT_ONCE, FLYBACK_NS, FOV_NM, Column, roi
 from probewise.errors import ConfigurationError, InstrumentError, ScanError
 from probewise.instrument import from_driver, open_instrument, session
 from probewise.instrument.conformance import check
@@ -16,8 +16,6 @@ from probewise.types import Context, RasterROI
 from probewise_agent.autoscript import open_driver
 from probewise_agent.client import RemoteDriver
 
-FOV_NM = 200.0
-FLYBACK_NS = 20_000
 OPTIONS = {
     "fov_nm": FOV_NM,
     "max_fov_nm": FOV_NM,
@@ -25,14 +23,6 @@ OPTIONS = {
     "flyback_us": FLYBACK_NS / 1000,
     "max_shift_nm": 50.0,
 }
-
-
-AT_ONCE = {"abort in mid-scan", "safe after a timeout"}  # frames that are computed come too soon to be cut
-
-
-@pytest.fixture
-def column():
-    return Column()
 
 
 @pytest.fixture
@@ -45,10 +35,6 @@ def opened(shared):
     instrument = open_autoscript("microscope", **OPTIONS)
     yield instrument
     instrument.close()
-
-
-def roi(rows, cols, **options):
-    return RasterROI((rows, cols), 1000, flyback_ns=FLYBACK_NS, **options)
 
 
 def test_it_passes_the_suite(opened, column):

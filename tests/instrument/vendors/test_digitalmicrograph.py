@@ -2,7 +2,7 @@
 import pytest
 
 from instrument.vendors import digitalmicrograph as fake
-from instrument.vendors.column import Column
+from instrument.vendors.column import AT_ONCE, FLYBACK_NS, FOV_NM, Column, roi
 from probewise.errors import ConfigurationError, InstrumentError
 from probewise.instrument import open_instrument, session
 from probewise.instrument.conformance import check
@@ -10,18 +10,8 @@ from probewise.instrument.vendors import open_dm
 from probewise.types import Context, RasterROI
 from probewise_agent.digitalmicrograph import open_driver
 
-FOV_NM = 200.0
-FLYBACK_NS = 20_000
 OPTIONS = {"fov_nm": FOV_NM, "flyback_us": FLYBACK_NS / 1000, "signals": {"HAADF": 0, "BF": 1}}
 SURVEY = Context((FOV_NM, FOV_NM))
-
-
-AT_ONCE = {"abort in mid-scan", "safe after a timeout"}  # frames that are computed come too soon to be cut
-
-
-@pytest.fixture
-def column():
-    return Column()
 
 
 @pytest.fixture
@@ -34,10 +24,6 @@ def opened(scripts):
     instrument = open_dm("", **OPTIONS)
     yield instrument
     instrument.close()
-
-
-def roi(rows, cols, **options):
-    return RasterROI((rows, cols), 1000, flyback_ns=FLYBACK_NS, **options)
 
 
 def test_it_passes_the_suite(opened, column):

@@ -3,24 +3,14 @@ import numpy as np
 import pytest
 
 from instrument.vendors import pyjem as fake
-from instrument.vendors.column import Column
+from instrument.vendors.column import AT_ONCE, FLYBACK_NS, FOV_NM, Column, roi
 from probewise.errors import ConfigurationError, InstrumentError
 from probewise.instrument import open_instrument, session
 from probewise.instrument.conformance import check
 from probewise.instrument.vendors import open_pyjem
 from probewise.types import Context, RasterROI
 
-FOV_NM = 200.0
-FLYBACK_NS = 20_000
 OPTIONS = {"fov_nm": FOV_NM, "flyback_us": FLYBACK_NS / 1000}
-
-
-AT_ONCE = {"abort in mid-scan", "safe after a timeout"}  # frames that are computed come too soon to be cut
-
-
-@pytest.fixture
-def column():
-    return Column()
 
 
 @pytest.fixture
@@ -33,10 +23,6 @@ def opened(service):
     instrument = open_pyjem("", **OPTIONS)
     yield instrument
     instrument.close()
-
-
-def roi(rows, cols, **options):
-    return RasterROI((rows, cols), 1000, flyback_ns=FLYBACK_NS, **options)
 
 
 def test_it_passes_the_suite(opened, column):
